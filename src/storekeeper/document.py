@@ -1,0 +1,165 @@
+"""What is served: the objects of the Image Storage API, as clients know them.
+
+Field names, types and units (KB, MB) are those of the API page "Getting full information from a
+certain Image Storage". Nothing else in the package knows a JSON name. Nothing is added to these
+objects: what is known beyond them has routes and objects of its own (`detail` objects below).
+"""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from msgspec import Struct
+
+Status = Literal["unknown", "ok", "degraded", "broken"]
+
+
+class ImageInfo(Struct, frozen=True, gc=False):
+    """A disk image on a volume. `size_mb`: virtual size in MiB, rounded up."""
+
+    image_id: str
+    volume_id: str
+    image_storage_id: str
+    guest_id: str
+    size_mb: int
+
+
+class CloneInfo(Struct, frozen=True, gc=False):
+    """A cloned disk image; `image_id` is its parent's."""
+
+    clone_id: str
+    image_id: str
+    guest_id: str
+
+
+class VolumeInfo(Struct, frozen=True, kw_only=True):
+    """An OCFS2 volume on a shared SCSI disk. Spaces in KB (KiB, as `df -k`)."""
+
+    volume_id: str
+    primary_disk_id: str
+    status: Status
+    status_msg: str
+    total_space: int
+    free_space: int
+    images: list[ImageInfo]
+    clones: list[CloneInfo]
+
+
+class ExternalVolumeInfo(Struct, frozen=True, kw_only=True):
+    """A volume mounted by the administrator: NFS, CIFS, a local directory. Spaces in KB."""
+
+    volume_id: str
+    mount_point: str
+    status: Status
+    status_msg: str
+    total_space: int
+    free_space: int
+    images: list[ImageInfo]
+    clones: list[CloneInfo]
+
+
+class GlusterVolumeInfo(Struct, frozen=True, kw_only=True):
+    """A Gluster volume; `bricks` as `host:/path` in the order gluster lists them. Spaces in KB."""
+
+    volume_id: str
+    gvolume_name: str
+    status: Status
+    status_msg: str
+    total_space: int
+    free_space: int
+    bricks: list[str]
+    type: str
+    configuration: str
+    transport: str
+    images: list[ImageInfo]
+    clones: list[CloneInfo]
+
+
+class PhysicalDiskInfo(Struct, frozen=True, gc=False):
+    """A disk usable on the Image Storage: reserved (`volume_id`) or free (`volume_id` empty)."""
+
+    physical_disk_id: str
+    product_number: str
+    vendor: str
+    host_device: str
+    volume_id: str
+
+
+class ImageStorageInfo(Struct, frozen=True, kw_only=True):
+    """The answer to `GET /imagestorages/{id}`."""
+
+    hosts: list[str]
+    volumes: list[VolumeInfo]
+    external_volumes: list[ExternalVolumeInfo]
+    gluster_volumes: list[GlusterVolumeInfo]
+    disks: list[PhysicalDiskInfo]
+
+
+class ImageStorageBasicInfo(Struct, frozen=True, kw_only=True):
+    """One row of `GET /imagestorages`."""
+
+    image_storage_id: str
+    hosts: list[str]
+
+
+class ErrorMessage(Struct, frozen=True, kw_only=True):
+    """Every answer that is no success. `code` is a stable word for programs."""
+
+    message: str
+    code: str
+    status: str = "Error"
+
+
+class FaultDetail(Struct, frozen=True, gc=False):
+    """Something that could not be seen, or that lies. `code` is stable, `text` a sentence."""
+
+    code: str
+    text: str
+
+
+class ImageDetail(Struct, frozen=True, kw_only=True):
+    """All that is known of one image or clone: a row of `GET /imagestorages/{id}/images`.
+
+    Sizes in bytes; `-1` and `""` stand for what is not known. Times are RFC 3339 in UTC.
+    """
+
+    image_id: str
+    volume_id: str
+    image_storage_id: str
+    kind: Literal["image", "clone"]
+    guests: list[str]
+    format: str
+    format_version: str
+    virtual_bytes: int
+    file_bytes: int
+    allocated_bytes: int
+    shared_bytes: int
+    exclusive_bytes: int
+    thin: bool
+    encryption: str
+    internal_snapshots: int
+    parent_image_id: str
+    parent_volume_id: str
+    parent_format: str
+    parent_by: Literal["", "header", "extents"]
+    data_file: str
+    modified_at: str
+    seen_at: str
+    faults: list[FaultDetail]
+
+
+class DiskDetail(Struct, frozen=True, kw_only=True):
+    """A disk of one host and why it is or is not usable: a row of `GET /imagestorages/{id}/disks`."""
+
+    physical_disk_id: str
+    host_id: str
+    device: str
+    vendor: str
+    product_number: str
+    serial: str
+    size_bytes: int
+    transport: str
+    paths: list[str]
+    usable: bool
+    volume_id: str
+    reasons: list[str]

@@ -1,0 +1,1 @@
+"""Disk image formats: one file each, one row each."""

@@ -1,0 +1,84 @@
+"""What the merge takes and gives: the looks of all hosts in, the truth of all storages out."""
+
+from __future__ import annotations
+
+from msgspec import Struct
+
+from storekeeper.declaration import Volume
+from storekeeper.document import ImageStorageInfo
+from storekeeper.observation import Image, Seen, Sharing
+
+
+class Look(Struct, frozen=True, kw_only=True):
+    """The last look of one source at one scope, as the manager keeps it (its clock, epoch seconds).
+
+    `seen` already keeps what its faults hid as last seen. `at`: when the last answer came, be it a
+    fault; `good_at`: when the scope was last seen without a fault that hides all of it (0: never).
+    """
+
+    seen: Seen
+    at: float
+    good_at: float
+
+
+class HostView(Struct, frozen=True, kw_only=True):
+    """All that one host has told. `looks` by (source, scope key); `reported_at`: its last report (0: never)."""
+
+    host_id: str
+    looks: dict[tuple[str, str], Look]
+    reported_at: float = 0.0
+
+
+class Memory(Struct, frozen=True, kw_only=True):
+    """What the merge must remember from one truth to the next, and over restarts. By volume key.
+
+    `filesystem_ids`: the identity of the first good look. `mount_points`: volumes that were a mount at
+    the first look. `parents`: decided reflink parents, image to parent. `first_seen`: when an image of a
+    reflink family was first seen, for filesystems that keep no birth time. `pending_heals`: Gluster
+    volume to the (brick, entries) of the last look.
+    """
+
+    filesystem_ids: dict[str, str] = {}
+    mount_points: frozenset[str] = frozenset()
+    parents: dict[str, dict[str, str]] = {}
+    first_seen: dict[str, dict[str, float]] = {}
+    pending_heals: dict[str, frozenset[str]] = {}
+
+
+class ImageTruth(Struct, frozen=True, kw_only=True):
+    """One image or clone of a volume, resolved. `parent` is (volume id, image id); the volume id is
+    `""` when the parent is outside the storage or gone, and `parent` None for an image.
+    """
+
+    image: Image
+    size_bytes: int
+    format: str
+    guests: tuple[str, ...]
+    parent: tuple[str, str] | None = None
+    parent_by: str = ""
+    sharing: Sharing | None = None
+
+
+class VolumeTruth(Struct, frozen=True, kw_only=True):
+    """One volume, resolved. `images` by image id, images and clones alike."""
+
+    volume: Volume
+    status: str
+    status_msg: str
+    images: dict[str, ImageTruth]
+    seen_at: float
+
+
+class StorageTruth(Struct, frozen=True, kw_only=True):
+    """One image storage: its document, and the volumes behind it for the detail routes."""
+
+    document: ImageStorageInfo
+    volumes: dict[str, VolumeTruth]
+
+
+class Truth(Struct, frozen=True, kw_only=True):
+    """Everything that is known at one time. It holds until `valid_until` (epoch seconds) if no report comes."""
+
+    storages: dict[str, StorageTruth]
+    memory: Memory
+    valid_until: float

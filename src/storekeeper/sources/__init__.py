@@ -1,0 +1,1 @@
+"""Sources: what a host is asked, one file each, one row each."""
