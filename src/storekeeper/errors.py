@@ -121,7 +121,7 @@ class TimedOut(HostError):
 
 
 class ToolMissing(HostError):
-    """A program or library that this question needs is not installed; `text` has the line that installs it."""
+    """A program or library that this question needs is not installed; `text` says what installs it."""
 
     code = "tool-missing"
 

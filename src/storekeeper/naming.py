@@ -16,9 +16,9 @@ _UNSAFE = re.compile("[\x00-\x1f%\x7f-\x9f\u061c\u200b-\u200f\u2028-\u202e\u2066
 
 
 def escape(name: bytes | str) -> str:
-    """The printable form of a file name. Text is taken as `os.fsdecode` gives it.
+    r"""The printable form of a file name. Text is taken as `os.fsdecode` gives it.
 
-    >>> escape(b"win 10.qcow2"), escape(b"50%"), escape(b"a\\xffb\\n")
+    >>> escape(b"win 10.qcow2"), escape(b"50%"), escape(b"a\xffb\n")
     ('win 10.qcow2', '50%25', 'a%FFb%0A')
     """
     if isinstance(name, bytes):

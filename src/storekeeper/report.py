@@ -26,9 +26,7 @@ class Changes(Struct, frozen=True, kw_only=True):
 def hidden(key: str, faults: Iterable[Fault]) -> bool:
     """Whether one of the faults kept the fact of this key from being seen."""
     return any(
-        fault.hides == "*"
-        or fault.hides == key
-        or (fault.hides.endswith("/") and key.startswith(fault.hides))
+        fault.hides in {"*", key} or (fault.hides.endswith("/") and key.startswith(fault.hides))
         for fault in faults
         if fault.hides
     )
@@ -45,7 +43,7 @@ def retain(old: Seen | None, new: Seen) -> Seen:
 
 
 def changes(old: Seen | None, new: Seen) -> Changes:
-    """What to send so that a holder of `old` comes to hold `new`: `apply(old, changes(old, new)) == new`."""
+    """What a holder of `old` needs to come to hold `new`; `apply` is the inverse."""
     if old is None:
         return Changes(
             source=new.source, scope=new.scope, full=True, facts=list(new.facts.values()), gone=[],

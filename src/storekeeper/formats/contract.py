@@ -28,7 +28,7 @@ class ImageFile(Protocol):
         """The first HEAD_BYTES of the file, or all of a shorter one."""
 
     def read(self, offset: int, length: int) -> bytes:
-        """At most `length` bytes at `offset`. All reads of one inspection together are bounded:
+        """At most `length` bytes at `offset`. All reads of one inspection together are bounded.
 
         Raises:
             BadHeader: code `too-much`, when more than READ_LIMIT_BYTES were asked for in all.

@@ -36,7 +36,7 @@ class Told(Struct, frozen=True, kw_only=True, tag="told"):
 
 
 class Hint(Struct, frozen=True, kw_only=True, tag="hint"):
-    """Something happened: look at these `paths` below the scope's root (escaped) again; none: at all of it."""
+    """Something happened: look again at these `paths` below the scope's root (escaped), or at all of it."""
 
     source: str
     scope: str

@@ -22,7 +22,7 @@ class Look(Struct, frozen=True, kw_only=True):
 
 
 class HostView(Struct, frozen=True, kw_only=True):
-    """All that one host has told. `looks` by (source, scope key); `reported_at`: its last report (0: never)."""
+    """All that one host told. `looks` by (source, scope key); `reported_at`: its last report, 0: never."""
 
     host_id: str
     looks: dict[tuple[str, str], Look]
@@ -77,7 +77,7 @@ class StorageTruth(Struct, frozen=True, kw_only=True):
 
 
 class Truth(Struct, frozen=True, kw_only=True):
-    """Everything that is known at one time. It holds until `valid_until` (epoch seconds) if no report comes."""
+    """Everything known at one time. It holds until `valid_until` (epoch seconds) if no report comes."""
 
     storages: dict[str, StorageTruth]
     memory: Memory
