@@ -5,13 +5,19 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from msgspec import Struct
+from msgspec.structs import replace
 
-from storekeeper.observation import Fact, Fault, Seen
+from storekeeper.merge.truth import HostView, Look
+from storekeeper.observation import Fact, Fault, Seen, Space
+
+SPACE_CHANGE_BYTES = 1 << 20
+SPACE_CHANGE_SHARE = 10_000
 
 
 class Changes(Struct, frozen=True, kw_only=True):
-    """How a `Seen` became another. `full`: `facts` is all there is; else `gone` were removed and
-    `facts` were added or replaced.
+    """How a `Seen` became another.
+
+    `full`: `facts` is all there is; else `gone` were removed and `facts` were added or replaced.
     """
 
     source: str
@@ -37,13 +43,15 @@ def retain(old: Seen | None, new: Seen) -> Seen:
     if old is None or not any(fault.hides for fault in new.faults):
         return new
     kept = {key: fact for key, fact in old.facts.items() if key not in new.facts and hidden(key, new.faults)}
-    return Seen(
-        source=new.source, scope=new.scope, facts={**new.facts, **kept}, faults=new.faults, took_s=new.took_s
-    )
+    return replace(new, facts={**new.facts, **kept})
 
 
 def changes(old: Seen | None, new: Seen) -> Changes:
-    """What a holder of `old` needs to come to hold `new`; `apply` is the inverse."""
+    """What a holder of `old` needs to come to hold `new`; `apply` is the inverse.
+
+    Save that a change of free space under 1 MiB, or 0.01 % of the volume, alone is none: a holder then
+    keeps the old figure. Full changes (`old` is None) are exact.
+    """
     if old is None:
         return Changes(
             source=new.source, scope=new.scope, full=True, facts=list(new.facts.values()), gone=[],
@@ -53,18 +61,22 @@ def changes(old: Seen | None, new: Seen) -> Changes:
     changed = []
     for key, fact in new.facts.items():
         known = before.get(key)
-        if known is not fact and known != fact:
+        if known is not fact and known != fact and not _as_good_as(known, fact):
             changed.append(fact)
-    gone = sorted(before.keys() - new.facts.keys())
     return Changes(
-        source=new.source,
-        scope=new.scope,
-        full=False,
-        facts=changed,
-        gone=gone,
-        faults=new.faults,
-        took_s=new.took_s,
-    )
+        source=new.source, scope=new.scope, full=False, facts=changed,
+        gone=sorted(before.keys() - new.facts.keys()), faults=new.faults, took_s=new.took_s,
+    )  # fmt: skip
+
+
+def _as_good_as(old: Fact | None, new: Fact) -> bool:
+    """Whether two looks at a volume's space differ by too little to be worth a new document."""
+    if not isinstance(old, Space) or not isinstance(new, Space):
+        return False
+    allowed = max(SPACE_CHANGE_BYTES, new.total_bytes // SPACE_CHANGE_SHARE)
+    if abs(old.available_bytes - new.available_bytes) >= allowed:
+        return False
+    return replace(old, available_bytes=0, took_s=0.0) == replace(new, available_bytes=0, took_s=0.0)
 
 
 def apply(old: Seen | None, change: Changes) -> Seen:
@@ -77,3 +89,15 @@ def apply(old: Seen | None, change: Changes) -> Seen:
     return Seen(
         source=change.source, scope=change.scope, facts=facts, faults=change.faults, took_s=change.took_s
     )
+
+
+def received(view: HostView, changes: Changes, now: float) -> HostView:
+    """`view` after one more report, which came at `now`."""
+    key = (changes.source, changes.scope)
+    former = view.looks.get(key)
+    seen = apply(former.seen if former else None, changes)
+    if former and changes.full:
+        seen = retain(former.seen, seen)
+    good_at = now if seen.blind is None else former.good_at if former else 0.0
+    look = Look(seen=seen, at=now, good_at=good_at)
+    return HostView(host_id=view.host_id, looks={**view.looks, key: look}, reported_at=now)

@@ -1,1 +1,1 @@
-"""manager."""
+"""The manager: the last truth in memory; applies reports, merges, publishes."""
