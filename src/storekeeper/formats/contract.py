@@ -3,6 +3,15 @@
 A format is pure: bytes in, a `Header` or a `BadHeader` out. It never opens anything: every name in
 a header is data. Numbers in a header are claims; each is checked against `file.size` and the limits
 of its format before it is used, so that a hostile header costs a few reads and a fault.
+
+Fault codes of headers, all there are:
+
+- `truncated`: the file ends before something that its header needs.
+- `bad-header`: a field holds what its format does not permit.
+- `size-lies`: the virtual size is beyond what the format, or the header's own tables, can hold.
+- `unknown-feature`: a version or a feature without which the file must not be understood.
+- `corrupt`: the format's own mark, set by the program that found the image damaged.
+- `too-much`: the header asks for more reading than any honest one does.
 """
 
 from __future__ import annotations
@@ -10,6 +19,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import NamedTuple, Protocol
 
+from storekeeper.errors import BadHeader
+from storekeeper.naming import escape
 from storekeeper.observation import Header
 
 HEAD_BYTES = 4096
@@ -46,3 +57,50 @@ class Format(NamedTuple):
     name: str
     magic: tuple[tuple[int, bytes], ...]
     inspect: Callable[[ImageFile], Header]
+
+
+class BoundedFile:
+    """The base of every ImageFile: keeps reads inside the file, and within READ_LIMIT_BYTES in all.
+
+    What lies in `head` is answered from it. A subclass says how to read in `_pread`, which is called
+    with ranges inside the file only; it may return less, when the file has shrunk meanwhile.
+    """
+
+    __slots__ = ("_left", "head", "size")
+
+    def __init__(self, size: int, head: bytes) -> None:
+        self.size = size
+        self.head = head
+        self._left = READ_LIMIT_BYTES
+
+    def read(self, offset: int, length: int) -> bytes:
+        """As `ImageFile.read`; a range outside the file is cut to what lies inside."""
+        end = min(offset + length, self.size)
+        if offset < 0 or end <= offset:
+            return b""
+        if end <= len(self.head):
+            return self.head[offset:end]
+        self._left -= end - offset
+        if self._left < 0:
+            raise BadHeader(f"Its header asks for over {READ_LIMIT_BYTES} bytes to be read.", code="too-much")
+        return self._pread(offset, end - offset)
+
+    def _pread(self, offset: int, length: int) -> bytes:
+        raise NotImplementedError
+
+
+def exactly(file: ImageFile, offset: int, length: int, what: str) -> bytes:
+    """`length` bytes at `offset`; `what` names them in the message.
+
+    Raises:
+        BadHeader: code `truncated`, when the file ends before.
+    """
+    found = file.read(offset, length)
+    if len(found) < length:
+        raise BadHeader(f"The file ends at byte {file.size}, within its {what}.", code="truncated")
+    return found
+
+
+def text(raw: bytes) -> str:
+    """A name from a header: up to its first NUL, printable (`naming.escape`)."""
+    return escape(raw.split(b"\0", 1)[0])
