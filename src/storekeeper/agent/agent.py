@@ -66,7 +66,6 @@ class Agent:
         self._sources = sources
         self._known = dict(known or {})
         self._keepers: dict[tuple[str, str], _Keeper] = {}
-        self._round = asyncio.Condition()
 
     def rescope(self, scopes: Scopes) -> None:
         """Looks at just these scopes from now on; a changed scope is looked at anew at once."""
@@ -91,10 +90,10 @@ class Agent:
         if keeper is not None:
             keeper.wake(paths)
 
-    async def first_round(self) -> None:
-        """Returns once every scope has answered at least once."""
-        async with self._round:
-            await self._round.wait_for(lambda: all(keeper.answered for keeper in self._keepers.values()))
+    @property
+    def answered(self) -> bool:
+        """Whether every scope has been looked at since it was given."""
+        return all(keeper.answered for keeper in self._keepers.values())
 
     async def close(self) -> None:
         """Stops looking."""
@@ -122,13 +121,10 @@ class Agent:
         keeper.used_at = monotonic()
         if not paths:
             keeper.whole_at, keeper.took_s = keeper.used_at, changes.took_s
+        keeper.answered = True
         self._deliver(changes)
-        if changes.facts or changes.gone or not keeper.answered:
+        if changes.facts or changes.gone:
             self._wake_others(keeper)
-        if not keeper.answered:
-            keeper.answered = True
-            async with self._round:
-                self._round.notify_all()
 
     def _wake_others(self, keeper: _Keeper) -> None:
         for name in keeper.source.wakes:

@@ -44,18 +44,24 @@ Rescope = Callable[[str, list[tuple[str, Scope]]], None]
 
 
 class Manager:
-    """The last truth, and what is published of it. `rescope(host_id, scopes)` tells an agent where to look."""
+    """The last truth, and what is published of it.
+
+    `rescope(host_id, scopes)` tells an agent where to look; `answered()` whether every agent has looked
+    there since: before that nothing is known, and the manager is not `ready`.
+    """
 
     def __init__(
         self,
         declaration: Declaration,
         store: Store,
         rescope: Rescope,
+        answered: Callable[[], bool],
         clock: Callable[[], float] = time,
     ) -> None:
         self._declaration = declaration
         self._store = store
         self._rescope = rescope
+        self._answered = answered
         self._clock = clock
         self._views = store.views()
         self._truth = Truth(storages={}, memory=store.memory(), valid_until=0.0)
@@ -116,6 +122,7 @@ class Manager:
         )
         for host_id, wanted in scopes(self._declaration, views).items():
             self._rescope(host_id, wanted)
+        self.ready = self.ready or self._answered()
 
     async def _publish_forever(self) -> None:
         while True:
@@ -139,9 +146,9 @@ class Manager:
         try:
             await asyncio.to_thread(self._store.write, applied, memory)
             self._written_memory = memory
-        except sqlite3.Error as error:
+        except sqlite3.Error:
             # What agents say again need not be kept for another try; first looks are, in the memory.
-            log.error("The database could not be written", error=str(error))
+            log.exception("The database could not be written")
 
 
 def declared(declaration: Declaration, views: Mapping[str, HostView]) -> Declaration:
@@ -167,15 +174,15 @@ def _published(
         if former_storage is not None and former_storage.document is storage.document and storage_id in known:
             fresh[storage_id] = known[storage_id]
             continue
-        fresh[storage_id] = published(encode(storage.document), known.get(storage_id))
+        fresh[storage_id] = _bytes(encode(storage.document), known.get(storage_id))
     rows = [
         ImageStorageBasicInfo(image_storage_id=storage_id, hosts=storage.document.hosts)
         for storage_id, storage in truth.storages.items()
     ]
-    return truth, fresh, published(encode(rows), listing)
+    return truth, fresh, _bytes(encode(rows), listing)
 
 
-def published(document: bytes, former: Published | None) -> Published:
+def _bytes(document: bytes, former: Published | None) -> Published:
     """The document's bytes in every encoding; the former ones when they are the same."""
     if former is not None and former.identity == document:
         return former
