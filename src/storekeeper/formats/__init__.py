@@ -7,11 +7,18 @@ contract tests pick it up.
 from __future__ import annotations
 
 from storekeeper.errors import BadHeader
-from storekeeper.formats.contract import Format, ImageFile
-from storekeeper.observation import Fault, Header
+from storekeeper.formats import luks, parallels, qcow, qcow2, qed
+from storekeeper.formats.contract import Format, ImageFile, fault_of
+from storekeeper.observation import Header
 
 # The first row whose magic matches is the format.
-FORMATS: tuple[Format, ...] = ()
+FORMATS: tuple[Format, ...] = (
+    qcow.FORMAT,
+    qcow2.FORMAT,
+    qed.FORMAT,
+    parallels.FORMAT,
+    luks.FORMAT,
+)
 
 _SECTOR_BYTES = 512
 _IN_LAST_SECTOR = -_SECTOR_BYTES
@@ -47,7 +54,7 @@ def identify(file: ImageFile) -> Header | None:
     try:
         return row.inspect(file)
     except BadHeader as bad:
-        return Header(format=row.name, faults=(Fault(code=bad.fault_code, text=str(bad)),))
+        return Header(format=row.name, faults=(fault_of(bad),))
 
 
 def _format_of(file: ImageFile) -> Format | None:

@@ -21,7 +21,7 @@ from typing import NamedTuple, Protocol
 
 from storekeeper.errors import BadHeader
 from storekeeper.naming import escape
-from storekeeper.observation import Header
+from storekeeper.observation import Fault, Header
 
 HEAD_BYTES = 4096
 READ_LIMIT_BYTES = 1 << 20
@@ -99,6 +99,11 @@ def exactly(file: ImageFile, offset: int, length: int, what: str) -> bytes:
     if len(found) < length:
         raise BadHeader(f"The file ends at byte {file.size}, within its {what}.", code="truncated")
     return found
+
+
+def fault_of(bad: BadHeader) -> Fault:
+    """What was raised, as what is reported."""
+    return Fault(code=bad.fault_code, text=str(bad))
 
 
 def text(raw: bytes) -> str:

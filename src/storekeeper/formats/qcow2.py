@@ -1,0 +1,250 @@
+"""qcow2, versions 2 and 3: QEMU's format.
+
+Specification: docs/interop/qcow2 of QEMU; its limits: block/qcow2.c and block/qcow2.h.
+"""
+
+from __future__ import annotations
+
+from struct import Struct
+from typing import NamedTuple
+
+from storekeeper.errors import BadHeader
+from storekeeper.formats.contract import Format, ImageFile, exactly, text
+from storekeeper.observation import UNKNOWN, Fault, Header, Parent
+
+_V2 = Struct(">4xIQIIQIIQQIIQ")
+_V3 = Struct(">4xIQIIQIIQQIIQQQQII")
+_EXTENSION = Struct(">II")
+_VERSION = Struct(">4xI")
+_COMPRESSION_TYPE_AT = 104
+
+_DIRTY, _CORRUPT, _DATA_FILE, _COMPRESSION_TYPE, _EXTENDED_L2 = 1, 2, 4, 8, 16
+_KNOWN_INCOMPATIBLE = 31
+_LAZY_REFCOUNTS = 1
+_BITMAPS, _DATA_FILE_RAW = 1, 2
+
+_BACKING_FORMAT = 0xE2792ACA
+_DATA_FILE_NAME = 0x44415441
+
+_ENCRYPTIONS = ("", "aes", "luks")
+_COMPRESSIONS = ("zlib", "zstd")
+
+_BACKING_NAME_LIMIT_BYTES = 1023
+_DATA_FILE_NAME_LIMIT_BYTES = 4096
+_BACKING_FORMAT_LIMIT_BYTES = 15
+_L1_LIMIT_ENTRIES = (32 << 20) // 8
+_REFCOUNT_TABLE_LIMIT_BYTES = 8 << 20
+_SNAPSHOT_LIMIT = 65536
+_SNAPSHOT_LEAST_BYTES = 40
+_EXTENSION_LIMIT = 64
+
+
+class _Fields(NamedTuple):
+    version: int
+    backing_offset: int
+    backing_bytes: int
+    cluster_bits: int
+    size: int
+    encryption: int
+    l1_entries: int
+    l1_offset: int
+    refcount_offset: int
+    refcount_clusters: int
+    snapshots: int
+    snapshots_offset: int
+    incompatible: int = 0
+    compatible: int = 0
+    autoclear: int = 0
+    refcount_order: int = 4
+    header_bytes: int = _V2.size
+
+
+def inspect(file: ImageFile) -> Header:
+    """The header of a qcow2 file.
+
+    Raises:
+        BadHeader: it is cut, of an unknown version, or its fields make no sense.
+    """
+    fields = _fields(file.head)
+    faults = _faults_of_tables(fields, file.size)
+    parent_format, data_file = _extensions(fields, file, faults)
+    parent_name = _backing_name(fields, file, faults)
+    has_data_file = bool(fields.incompatible & _DATA_FILE)
+    if has_data_file and not data_file:
+        faults.append(Fault("bad-header", "Its data lie in another file, which its header does not name."))
+    return Header(
+        format="qcow2",
+        version=str(fields.version),
+        virtual_bytes=_virtual_bytes(fields, faults),
+        cluster_bytes=1 << fields.cluster_bits,
+        parent=Parent(names=(parent_name,), format=parent_format) if parent_name else None,
+        data_file=data_file if has_data_file else "",
+        data_file_raw=bool(has_data_file and fields.autoclear & _DATA_FILE_RAW),
+        encryption=_encryption(fields, faults),
+        internal_snapshots=_internal_snapshots(fields, file.size, faults),
+        features=_features(fields, file.head, faults),
+        faults=tuple(faults),
+    )
+
+
+def _fields(head: bytes) -> _Fields:
+    if len(head) < _V2.size:
+        raise BadHeader(f"The file ends at byte {len(head)}, within its header.", code="truncated")
+    (version,) = _VERSION.unpack_from(head)
+    if version == 2:
+        fields = _Fields(*_V2.unpack_from(head))
+    elif version != 3:
+        raise BadHeader(f"Version {version} of qcow2 is not known.", code="unknown-feature")
+    elif len(head) < _V3.size:
+        raise BadHeader(f"The file ends at byte {len(head)}, within its header.", code="truncated")
+    else:
+        fields = _Fields(*_V3.unpack_from(head))
+    if not 9 <= fields.cluster_bits <= 21:
+        raise BadHeader(f"Clusters of 2^{fields.cluster_bits} bytes; qcow2 has 2^9 to 2^21.")
+    if version == 3 and not _V3.size <= fields.header_bytes <= 1 << fields.cluster_bits:
+        raise BadHeader(f"A header of {fields.header_bytes} bytes; at least 104 and at most one cluster.")
+    return fields
+
+
+def _virtual_bytes(fields: _Fields, faults: list[Fault]) -> int:
+    entry_bits = 4 if fields.incompatible & _EXTENDED_L2 else 3
+    mapped = min(fields.l1_entries, _L1_LIMIT_ENTRIES) << (2 * fields.cluster_bits - entry_bits)
+    if fields.size <= mapped:
+        return fields.size
+    faults.append(
+        Fault("size-lies", f"Its header says {fields.size} bytes; its L1 table can map {mapped} at most.")
+    )
+    return UNKNOWN
+
+
+def _faults_of_tables(fields: _Fields, file_bytes: int) -> list[Fault]:
+    """The L1 and the refcount table: within the limits, aligned, inside the file."""
+    faults = []
+    cluster_bytes = 1 << fields.cluster_bits
+    refcount_bytes = fields.refcount_clusters * cluster_bytes
+    if fields.l1_entries > _L1_LIMIT_ENTRIES or not 0 < refcount_bytes <= _REFCOUNT_TABLE_LIMIT_BYTES:
+        faults.append(Fault("bad-header", "Its L1 or refcount table is larger than qcow2 permits, or empty."))
+    if (fields.l1_offset | fields.refcount_offset) & (cluster_bytes - 1):
+        faults.append(Fault("bad-header", "Its L1 or refcount table does not begin at a cluster."))
+    end = fields.refcount_offset + refcount_bytes
+    if fields.l1_entries:
+        end = max(end, fields.l1_offset + 8 * fields.l1_entries)
+    if end > file_bytes:
+        faults.append(
+            Fault("truncated", f"The file has {file_bytes} bytes; its tables alone would end at {end}.")
+        )
+    if fields.refcount_order > 6:
+        faults.append(Fault("bad-header", f"Refcounts of 2^{fields.refcount_order} bits; at most 2^6."))
+    if fields.incompatible & _EXTENDED_L2 and fields.cluster_bits < 14:
+        faults.append(Fault("bad-header", "Extended L2 entries need clusters of 16 KiB at least."))
+    return faults
+
+
+def _extensions(fields: _Fields, file: ImageFile, faults: list[Fault]) -> tuple[str, str]:
+    """The backing format and the data file's name, from the header extensions of the first cluster."""
+    backing_format = data_file = ""
+    end = 1 << fields.cluster_bits
+    if fields.header_bytes <= fields.backing_offset < end:
+        end = fields.backing_offset
+    end = min(end, file.size)
+    at = fields.header_bytes
+    for _ in range(_EXTENSION_LIMIT):
+        if at + _EXTENSION.size > end:
+            return backing_format, data_file
+        kind, length = _EXTENSION.unpack(exactly(file, at, _EXTENSION.size, "header extensions"))
+        if kind == 0:
+            return backing_format, data_file
+        at += _EXTENSION.size
+        if at + length > end:
+            faults.append(Fault("bad-header", f"A header extension of {length} bytes goes past its place."))
+            return backing_format, data_file
+        if kind == _BACKING_FORMAT:
+            backing_format = _name(file, at, length, _BACKING_FORMAT_LIMIT_BYTES, faults)
+        elif kind == _DATA_FILE_NAME:
+            data_file = _name(file, at, length, _DATA_FILE_NAME_LIMIT_BYTES, faults)
+        at += length + 7 & ~7
+    faults.append(Fault("bad-header", f"Over {_EXTENSION_LIMIT} header extensions; the rest was not read."))
+    return backing_format, data_file
+
+
+def _name(file: ImageFile, at: int, length: int, limit: int, faults: list[Fault]) -> str:
+    if length > limit:
+        faults.append(
+            Fault("bad-header", f"A name of {length} bytes in a header extension; at most {limit}.")
+        )
+        return ""
+    return text(exactly(file, at, length, "header extensions"))
+
+
+def _backing_name(fields: _Fields, file: ImageFile, faults: list[Fault]) -> str:
+    if not fields.backing_offset or not fields.backing_bytes:
+        return ""
+    end = fields.backing_offset + fields.backing_bytes
+    if fields.backing_bytes > _BACKING_NAME_LIMIT_BYTES or end > 1 << fields.cluster_bits:
+        faults.append(
+            Fault("bad-header", "Its backing file's name is over 1023 bytes, or outside the first cluster.")
+        )
+        return ""
+    if end > file.size:
+        faults.append(
+            Fault("truncated", f"The file ends at byte {file.size}, before its backing file's name.")
+        )
+        return ""
+    return text(exactly(file, fields.backing_offset, fields.backing_bytes, "backing file's name"))
+
+
+def _encryption(fields: _Fields, faults: list[Fault]) -> str:
+    if fields.encryption < len(_ENCRYPTIONS):
+        return _ENCRYPTIONS[fields.encryption]
+    faults.append(Fault("unknown-feature", f"Encrypted by a method, {fields.encryption}, that is not known."))
+    return "unknown"
+
+
+def _internal_snapshots(fields: _Fields, file_bytes: int, faults: list[Fault]) -> int:
+    """The count in the header, if the file has room for so many. The table itself is not read."""
+    if not fields.snapshots:
+        return 0
+    room = max(0, file_bytes - fields.snapshots_offset) // _SNAPSHOT_LEAST_BYTES
+    if fields.snapshots > _SNAPSHOT_LIMIT:
+        faults.append(Fault("bad-header", f"{fields.snapshots} internal snapshots; qcow2 permits 65536."))
+        return 0
+    if fields.snapshots > room:
+        faults.append(
+            Fault(
+                "truncated", f"{fields.snapshots} internal snapshots; the file has room for {room} at most."
+            )
+        )
+        return 0
+    return fields.snapshots
+
+
+def _features(fields: _Fields, head: bytes, faults: list[Fault]) -> tuple[str, ...]:
+    incompatible = fields.incompatible
+    compression = 0
+    if fields.header_bytes > _COMPRESSION_TYPE_AT and len(head) > _COMPRESSION_TYPE_AT:
+        compression = head[_COMPRESSION_TYPE_AT]
+    if not (incompatible | fields.compatible | fields.autoclear | compression):
+        return ()
+    unknown = incompatible & ~_KNOWN_INCOMPATIBLE
+    if unknown:
+        faults.append(Fault("unknown-feature", f"Incompatible features {unknown:#x} that are not known."))
+    if incompatible & _CORRUPT:
+        faults.append(Fault("corrupt", "Marked as corrupt; check it: qemu-img check PATH"))
+    if compression >= len(_COMPRESSIONS):
+        faults.append(Fault("unknown-feature", f"Compression type {compression} is not known."))
+    elif bool(compression) != bool(incompatible & _COMPRESSION_TYPE):
+        faults.append(Fault("bad-header", "Its compression type contradicts its incompatible features."))
+    words = (
+        (incompatible & _DIRTY, "dirty"),
+        (incompatible & _CORRUPT, "corrupt"),
+        (incompatible & _DATA_FILE, "data-file"),
+        (incompatible & _DATA_FILE and fields.autoclear & _DATA_FILE_RAW, "data-file-raw"),
+        (compression == 1, "zstd"),
+        (incompatible & _EXTENDED_L2, "extended-l2"),
+        (fields.compatible & _LAZY_REFCOUNTS, "lazy-refcounts"),
+        (fields.autoclear & _BITMAPS, "bitmaps"),
+    )
+    return tuple(word for present, word in words if present)
+
+
+FORMAT = Format("qcow2", ((0, b"QFI\xfb"),), inspect)
