@@ -132,6 +132,12 @@ class ToolFailed(HostError):
     code = "tool-failed"
 
 
+class Busy(HostError):
+    """Someone else holds the lock that the answer needs; the next look asks again."""
+
+    code = "busy"
+
+
 class NotCaptured(HostError):
     """A captured machine was asked a question that was not asked when it was captured."""
 

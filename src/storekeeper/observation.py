@@ -261,15 +261,14 @@ class Brick(Struct, frozen=True, kw_only=True):
     path: str
     arbiter: bool = False
     online: bool | None = None
-    heal_entries: int = UNKNOWN
-    split_brain_entries: int = UNKNOWN
 
 
 class GlusterVolume(Struct, frozen=True, kw_only=True, tag="gluster-volume"):
-    """A Gluster volume from `volume info`, joined with `volume status` and heal info. `key` is its name.
+    """A Gluster volume from `volume info`, joined with `volume status`. `key` is its name.
 
-    Counts as `gluster volume info --xml` gives them (`dist_count` subvolumes). `options` holds the
-    reconfigured options. `split_brain_files`: files that heal info names, at most 16.
+    Counts as `gluster volume info --xml` gives them, save that `dist_count` is the number of subvolumes
+    whatever gluster's version. `replica_count` includes arbiters, `disperse_count` the redundancy (0 when
+    the volume is not dispersed). `options` holds the reconfigured options only, no defaults.
     """
 
     key: str
@@ -285,6 +284,30 @@ class GlusterVolume(Struct, frozen=True, kw_only=True, tag="gluster-volume"):
     redundancy_count: int
     bricks: tuple[Brick, ...]
     options: dict[str, str]
+    faults: tuple[Fault, ...] = ()
+
+
+class BrickHeal(Struct, frozen=True, kw_only=True):
+    """What waits to be healed, as one brick tells it: both UNKNOWN when the brick could not be asked.
+
+    `entries` counts all, those in split brain included.
+    """
+
+    host: str
+    path: str
+    entries: int = UNKNOWN
+    split_brain_entries: int = UNKNOWN
+
+
+class GlusterHeal(Struct, frozen=True, kw_only=True, tag="gluster-heal"):
+    """`volume heal VOL info summary` of a started replica or disperse volume. `key` is the volume's name.
+
+    `split_brain_files`: paths below the volume's root (or `<gfid:...>` where no brick knows a path) that
+    are in split brain, at most 16, sorted.
+    """
+
+    key: str
+    bricks: tuple[BrickHeal, ...]
     split_brain_files: tuple[str, ...] = ()
     faults: tuple[Fault, ...] = ()
 
@@ -314,7 +337,19 @@ class Ocfs2(Struct, frozen=True, kw_only=True, tag="ocfs2"):
     faults: tuple[Fault, ...] = ()
 
 
-Fact = Disk | Mount | DeclaredMount | Space | Image | Sharing | Guest | Pool | GlusterVolume | Ocfs2
+Fact = (
+    Disk
+    | Mount
+    | DeclaredMount
+    | Space
+    | Image
+    | Sharing
+    | Guest
+    | Pool
+    | GlusterVolume
+    | GlusterHeal
+    | Ocfs2
+)
 
 
 class Seen(Struct, frozen=True, kw_only=True):
