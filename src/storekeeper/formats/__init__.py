@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from storekeeper.errors import BadHeader
 from storekeeper.formats import luks, parallels, qcow, qcow2, qed
-from storekeeper.formats.contract import Format, ImageFile, fault_of
+from storekeeper.formats.contract import SECTOR_BYTES, Format, ImageFile, fault_of
 from storekeeper.observation import Header
 
 # The first row whose magic matches is the format.
@@ -20,8 +20,7 @@ FORMATS: tuple[Format, ...] = (
     luks.FORMAT,
 )
 
-_SECTOR_BYTES = 512
-_IN_LAST_SECTOR = -_SECTOR_BYTES
+_IN_LAST_SECTOR = -SECTOR_BYTES
 _KEY_BYTES = 4
 
 
@@ -73,10 +72,10 @@ def _by_footer(file: ImageFile) -> Format | None:
 
     Virtual PC before 2004 wrote footers of 511 bytes: such a file lacks one byte to whole sectors.
     """
-    missing = -file.size % _SECTOR_BYTES
-    if missing > 1 or file.size < _SECTOR_BYTES:
+    missing = -file.size % SECTOR_BYTES
+    if missing > 1 or file.size < SECTOR_BYTES:
         return None
-    footer = file.read(file.size + missing - _SECTOR_BYTES, _SECTOR_BYTES)
+    footer = file.read(file.size + missing - SECTOR_BYTES, SECTOR_BYTES)
     for magic, row in _AT_END:
         if footer.startswith(magic):
             return row

@@ -9,7 +9,7 @@ from __future__ import annotations
 from struct import Struct
 from typing import Literal
 
-from storekeeper.formats.contract import ImageFile
+from storekeeper.formats.contract import SECTOR_BYTES, ImageFile
 
 Kind = Literal[
     "", "iso9660", "archive", "compressed", "cpio", "kernel", "firmware", "tpm-state", "saved-guest"
@@ -64,7 +64,6 @@ _STARTS = tuple(_AT_START)
 _DESCRIPTORS_AT = 16 * 2048
 _DESCRIPTOR_IDS = (b"CD001", b"BEA01", b"CDROM")  # ISO 9660, UDF
 
-_SECTOR_BYTES = 512
 _BOOT_SIGNATURE_AT = 510
 _ENTRIES_AT = 446
 _ENTRY = Struct("<B3xB3xII")
@@ -111,7 +110,7 @@ def partition_table(file: ImageFile) -> Literal["", "gpt", "mbr"]:
         file.read(at, len(_GPT_SIGNATURE)) == _GPT_SIGNATURE for at in _GPT_AT
     ):
         return "gpt"
-    sectors = file.size // _SECTOR_BYTES
+    sectors = file.size // SECTOR_BYTES
     if used and all(first and count and first + count <= sectors for _, first, count in used):
         return "mbr"
     return ""

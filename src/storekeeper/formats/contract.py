@@ -25,6 +25,7 @@ from storekeeper.observation import Fault, Header
 
 HEAD_BYTES = 4096
 READ_LIMIT_BYTES = 1 << 20
+SECTOR_BYTES = 512
 
 
 class ImageFile(Protocol):
@@ -99,6 +100,11 @@ def exactly(file: ImageFile, offset: int, length: int, what: str) -> bytes:
     if len(found) < length:
         raise BadHeader(f"The file ends at byte {file.size}, within its {what}.", code="truncated")
     return found
+
+
+def whole_sectors(size_bytes: int) -> int:
+    """Rounded up to sectors of 512 bytes, as QEMU shows to a guest what is not whole."""
+    return -(-size_bytes // SECTOR_BYTES) * SECTOR_BYTES
 
 
 def fault_of(bad: BadHeader) -> Fault:

@@ -10,7 +10,7 @@ from struct import Struct
 import msgspec
 
 from storekeeper.errors import BadHeader
-from storekeeper.formats.contract import Format, ImageFile, exactly, text
+from storekeeper.formats.contract import SECTOR_BYTES, Format, ImageFile, exactly, text, whole_sectors
 from storekeeper.observation import UNKNOWN, Fault, Header
 
 MAGIC = b"LUKS\xba\xbe"
@@ -22,7 +22,6 @@ _LUKS2 = Struct(">6xHQ8x48s96x40s48xQ")
 _LUKS2_BINARY_BYTES = 4096
 _LUKS2_HEADER_BYTES = frozenset(1 << bits for bits in range(14, 23))
 _JSON_LIMIT_BYTES = 512 << 10
-_SECTOR_BYTES = 512
 
 _DETACHED = Fault("unknown-feature", "A detached header: which file holds its payload, it does not say.")
 
@@ -62,7 +61,7 @@ def inspect(file: ImageFile) -> Header:
 
 def _luks1(file: ImageFile) -> Header:
     _, payload_sectors, uuid = _LUKS1.unpack_from(exactly(file, 0, _LUKS1_BYTES, "header"))
-    offset = payload_sectors * _SECTOR_BYTES
+    offset = payload_sectors * SECTOR_BYTES
     if not offset:
         return _header("1", uuid, UNKNOWN, _DETACHED)
     return _payload("1", uuid, offset, file.size - offset)
@@ -113,7 +112,7 @@ def _payload(version: str, uuid: bytes, offset: int, payload_bytes: int) -> Head
     if payload_bytes < 0:
         fault = Fault("truncated", f"The file ends within or before its payload, which begins at {offset}.")
         return _header(version, uuid, UNKNOWN, fault)
-    return _header(version, uuid, payload_bytes)
+    return _header(version, uuid, whole_sectors(payload_bytes))
 
 
 def _header(version: str, uuid: bytes, virtual_bytes: int, *faults: Fault) -> Header:

@@ -8,7 +8,7 @@ from __future__ import annotations
 from struct import Struct
 
 from storekeeper.errors import BadHeader
-from storekeeper.formats.contract import Format, ImageFile, exactly, fault_of
+from storekeeper.formats.contract import SECTOR_BYTES, Format, ImageFile, exactly, fault_of
 from storekeeper.observation import UNKNOWN, Fault, Header
 
 _OLD_MAGIC = b"WithoutFreeSpace"
@@ -22,7 +22,6 @@ _EMPTY_IMAGE = 1
 _IS_EXTENSION = 0xAB234CEF23DCEA87
 _DIRTY_BITMAP = 0x20385FAE252CB34A
 _NECESSARY = 1
-_SECTOR_BYTES = 512
 _CLUSTER_LIMIT_SECTORS = (2**31 - 1) // 513
 _BAT_LIMIT_ENTRIES = (2**31 - 1) // 4
 _SECTION_LIMIT = 32
@@ -44,7 +43,7 @@ def inspect(file: ImageFile) -> Header:
     features: list[str] = []
     if magic == _OLD_MAGIC:
         sectors &= 0xFFFFFFFF
-    virtual_bytes = sectors * _SECTOR_BYTES
+    virtual_bytes = sectors * SECTOR_BYTES
     if entries > _BAT_LIMIT_ENTRIES or sectors > entries * cluster_sectors:
         faults.append(Fault("size-lies", f"{sectors} sectors are more than its block table can map."))
         virtual_bytes = UNKNOWN
@@ -56,16 +55,14 @@ def inspect(file: ImageFile) -> Header:
         features.append("empty")
     if extension:
         try:
-            _read_extension(
-                file, extension * _SECTOR_BYTES, cluster_sectors * _SECTOR_BYTES, features, faults
-            )
+            _read_extension(file, extension * SECTOR_BYTES, cluster_sectors * SECTOR_BYTES, features, faults)
         except BadHeader as bad:
             faults.append(fault_of(bad))
     return Header(
         format="parallels",
         version="2",
         virtual_bytes=virtual_bytes,
-        cluster_bytes=cluster_sectors * _SECTOR_BYTES,
+        cluster_bytes=cluster_sectors * SECTOR_BYTES,
         features=tuple(features),
         faults=tuple(faults),
     )

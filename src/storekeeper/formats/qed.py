@@ -5,14 +5,13 @@ from __future__ import annotations
 from struct import Struct
 
 from storekeeper.errors import BadHeader
-from storekeeper.formats.contract import Format, ImageFile, exactly, text
+from storekeeper.formats.contract import SECTOR_BYTES, Format, ImageFile, exactly, text
 from storekeeper.observation import UNKNOWN, Fault, Header, Parent
 
 _HEADER = Struct("<4xIIIQQQQQII")
 _BACKING_FILE, _NEED_CHECK, _BACKING_IS_RAW = 1, 2, 4
 _KNOWN_FEATURES = 7
 _BACKING_NAME_LIMIT_BYTES = 1023
-_SECTOR_BYTES = 512
 
 
 def inspect(file: ImageFile) -> Header:
@@ -33,8 +32,8 @@ def inspect(file: ImageFile) -> Header:
     faults = []
     virtual_bytes = size
     table_bytes = table_clusters * cluster_bytes
-    mapped = min((table_bytes // 8) ** 2 * cluster_bytes, 2**63 - _SECTOR_BYTES)
-    if size > mapped or size % _SECTOR_BYTES:
+    mapped = min((table_bytes // 8) ** 2 * cluster_bytes, 2**63 - SECTOR_BYTES)
+    if size > mapped or size % SECTOR_BYTES:
         faults.append(Fault("size-lies", f"{size} bytes: more than its tables map, or no whole sectors."))
         virtual_bytes = UNKNOWN
     if l1_offset % cluster_bytes or l1_offset < header_clusters * cluster_bytes:

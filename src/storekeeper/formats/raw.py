@@ -5,10 +5,9 @@ from __future__ import annotations
 from typing import Literal
 
 from storekeeper.formats.content import kind, partition_table
-from storekeeper.formats.contract import ImageFile
+from storekeeper.formats.contract import SECTOR_BYTES, ImageFile, whole_sectors
 from storekeeper.observation import Header
 
-_SECTOR_BYTES = 512
 _LEAST_PARTITIONED_BYTES = 1 << 20
 _SUFFIXES = (".raw", ".img")
 # A guest can write the beginning of an archive before its partition table; these begin a disk never.
@@ -17,7 +16,7 @@ _NEVER_A_DISK = frozenset({"iso9660", "kernel", "firmware", "tpm-state"})
 
 def inspect(file: ImageFile) -> Header:
     """The file as a raw disk: its size in whole sectors, as a guest sees it."""
-    return Header(format="raw", virtual_bytes=-(-file.size // _SECTOR_BYTES) * _SECTOR_BYTES)
+    return Header(format="raw", virtual_bytes=whole_sectors(file.size))
 
 
 def evidence(name: str, file: ImageFile) -> Literal["partition-table", "name", "none"] | None:
@@ -29,7 +28,7 @@ def evidence(name: str, file: ImageFile) -> Literal["partition-table", "name", "
     Raises:
         HostError: the kernel could not read.
     """
-    if file.size % _SECTOR_BYTES:
+    if file.size % SECTOR_BYTES:
         return None
     content = kind(file)
     if content not in _NEVER_A_DISK and file.size >= _LEAST_PARTITIONED_BYTES and partition_table(file):
