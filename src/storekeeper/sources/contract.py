@@ -12,8 +12,9 @@ from typing import Literal, NamedTuple, Protocol
 
 from msgspec import Struct
 
+from storekeeper.errors import HostError
 from storekeeper.formats.contract import ImageFile
-from storekeeper.observation import Fact, Seen
+from storekeeper.observation import Fact, Fault, Seen
 
 
 class Output(Struct, frozen=True):
@@ -208,3 +209,8 @@ class Source(NamedTuple):
 def facts_by_key(facts: Sequence[Fact]) -> dict[str, Fact]:
     """Facts as a `Seen` holds them."""
     return {fact.key: fact for fact in facts}
+
+
+def fault_of(error: HostError, hides: str = "") -> Fault:
+    """What a question that failed leaves in a `Seen`."""
+    return Fault(code=error.code, text=str(error), hides=hides)
