@@ -88,7 +88,8 @@ def parse_split_brain(root: Element) -> tuple[str, ...]:
     """
     names: dict[str, str] = {}
     for file in root.iterfind("healInfo/bricks/brick/file"):
-        name, gfid = escape((file.text or "").strip()), file.get("gfid", "")
+        name = escape((file.text or "").strip())
+        gfid = file.get("gfid", name)
         if name.startswith("/") or not names.get(gfid):
             names[gfid] = name
     return tuple(sorted(names.values())[:FILES_LIMIT])
