@@ -1,0 +1,96 @@
+"""Opening what lies below a root, and nothing else.
+
+Every component is opened by itself, relative to the descriptor of the one above, and a symbolic link
+is refused; so no name in a volume, and no change made meanwhile, leads out of it. What lies in another
+mount or btrfs subvolume than the root is refused too.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+from types import TracebackType
+
+from storekeeper.host.libc import Status, Statx
+
+FILE_FLAGS = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
+DIRECTORY_FLAGS = FILE_FLAGS | os.O_DIRECTORY
+_NO_WAY_DOWN = {b"", b".", b".."}  # as a file's name these are refused as directories
+_FILE_TYPE, _REGULAR = 0o170000, 0o100000
+
+
+class Root:
+    """The open root of a volume, and the directory below it that was asked for last.
+
+    For one thread, save `open_directory`. Raises `OSError` throughout: a symbolic link is ELOOP or
+    ENOTDIR, another mount EXDEV.
+    """
+
+    def __init__(self, path: str | bytes) -> None:
+        self._statx = Statx()
+        self.descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        self.mount = self._statx.of(self.descriptor).mount
+        self._directory = b""
+        self._directory_descriptor = self.descriptor
+
+    def __enter__(self) -> Root:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._forget_directory()
+        os.close(self.descriptor)
+
+    def directory(self, path: bytes) -> int:
+        """The descriptor of the directory `path`, open until another one is asked for."""
+        if path != self._directory:
+            self._forget_directory()
+            if path:
+                self._directory_descriptor = self.open_directory(path)
+                self._directory = path
+        return self._directory_descriptor
+
+    def _forget_directory(self) -> None:
+        if self._directory_descriptor != self.descriptor:
+            os.close(self._directory_descriptor)
+        self._directory, self._directory_descriptor = b"", self.descriptor
+
+    def open_directory(self, path: bytes) -> int:
+        """A new descriptor of the directory `path`, which is the caller's to close."""
+        if not path:
+            return os.dup(self.descriptor)
+        above = self.descriptor
+        for name in path.split(b"/"):
+            try:
+                if name in _NO_WAY_DOWN:
+                    raise OSError(errno.EINVAL, "not a path below the volume")
+                below = os.open(name, DIRECTORY_FLAGS, dir_fd=above)
+            finally:
+                if above != self.descriptor:
+                    os.close(above)
+            above = below
+        if Statx().of(above).mount != self.mount:
+            os.close(above)
+            raise _other_mount()
+        return above
+
+    def open_file(self, above: bytes, name: bytes) -> tuple[int, Status]:
+        """A descriptor of the regular file `name` in the directory `above`, the caller's to close."""
+        directory = self._directory_descriptor if above == self._directory else self.directory(above)
+        descriptor = os.open(name, FILE_FLAGS, dir_fd=directory)
+        try:
+            status = self._statx.of(descriptor)
+        except OSError:
+            os.close(descriptor)
+            raise
+        if status.mode & _FILE_TYPE == _REGULAR and status.mount == self.mount:
+            return descriptor, status
+        os.close(descriptor)
+        if status.mount != self.mount:
+            raise _other_mount()
+        raise OSError(errno.EINVAL, "no regular file")
+
+
+def _other_mount() -> OSError:
+    return OSError(errno.EXDEV, "in another filesystem than the volume")

@@ -1,0 +1,290 @@
+"""Volumes: walking all their directories, looking at some files, opening many images."""
+
+from __future__ import annotations
+
+import errno
+import os
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+from stat import S_ISREG
+from typing import TypeVar
+
+from storekeeper import errors
+from storekeeper.formats.contract import HEAD_BYTES, READ_LIMIT_BYTES
+from storekeeper.host.below import Root
+from storekeeper.host.failures import failing_for, failure
+from storekeeper.host.libc import Status, Statx
+from storekeeper.naming import escape
+from storekeeper.sources.contract import Directory, FileRow, OpenImage
+
+_CHUNK = 256  # entries that one thread looks at in one go
+_READ_COSTS_BYTES = 512  # at least: so that a header cannot ask for a million reads of one byte
+
+_GONE = {errno.ENOENT, errno.ENOTDIR, errno.ELOOP, errno.EXDEV}
+_new = tuple.__new__  # a named tuple's own constructor costs as much as a system call
+
+_T = TypeVar("_T")
+_R = TypeVar("_R")
+
+
+# --- walking ------------------------------------------------------------------------------------
+
+
+@dataclass(slots=True)
+class _Listing:
+    """A directory while it is read. `entries`: its files that are still to be looked at."""
+
+    path: bytes
+    descriptor: int
+    rows: list[FileRow] = field(default_factory=list)
+    entries: list[os.DirEntry[str]] = field(default_factory=list)
+    directories: list[bytes] = field(default_factory=list)
+    skipped: int = 0
+    fault: OSError | None = None
+
+    def failed(self, error: OSError) -> None:
+        """Remembers an error, unless it says that something is gone, which is none."""
+        if error.errno not in _GONE:
+            self.fault = error
+
+
+def walk(root: str, *, skip: frozenset[bytes], depth_limit: int, threads: int = 1) -> Iterator[Directory]:
+    """See `Host.walk`. `skip` names directories; those more than `depth_limit` below the root are faults.
+
+    With one thread the directories are read one after the other; with more, as many at a time, which
+    pays where each call is a round trip.
+
+    Raises:
+        HostError: the root itself cannot be opened.
+    """
+    with ExitStack() as stack:
+        with failing_for(root):
+            top = stack.enter_context(Root(root))
+        pool = stack.enter_context(ThreadPoolExecutor(threads)) if threads > 1 else None
+        waiting = [b""]
+        while waiting:
+            batch = [waiting.pop() for _ in range(min(len(waiting), threads))]
+            for directory, below in _look_at(top, batch, skip, pool):
+                yield directory
+                if _depth(directory.path) < depth_limit:
+                    waiting += reversed(below)
+                else:
+                    yield from (_too_deep(path, depth_limit) for path in below)
+
+
+def _depth(path: bytes) -> int:
+    return path.count(b"/") + 1 if path else 0
+
+
+def _too_deep(path: bytes, depth_limit: int) -> Directory:
+    text = f"{escape(path)} lies more than {depth_limit} directories deep and is not looked at"
+    return Directory(path=path, files=[], fault="too-deep", fault_text=text)
+
+
+def _look_at(
+    top: Root, paths: list[bytes], skip: frozenset[bytes], pool: ThreadPoolExecutor | None
+) -> list[tuple[Directory, list[bytes]]]:
+    """These directories, each with the paths of the directories in it; the vanished ones left out."""
+    looked: list[tuple[Directory, list[bytes]]] = []
+    for listing in _each(pool, lambda path: _list(top, path, skip, at_once=pool is None), paths):
+        if isinstance(listing, Directory):
+            looked.append((listing, []))
+        elif listing:
+            _look_at_entries(listing, pool)
+            os.close(listing.descriptor)
+            directory = _directory(listing.path, listing.rows, listing.skipped, listing.fault)
+            looked.append((directory, listing.directories))
+    return looked
+
+
+def _each(pool: ThreadPoolExecutor | None, function: Callable[[_T], _R], of: Iterable[_T]) -> list[_R]:
+    return list(map(function, of) if pool is None else pool.map(function, of))
+
+
+def _list(top: Root, path: bytes, skip: frozenset[bytes], *, at_once: bool) -> _Listing | Directory | None:
+    """Reads a directory, and looks `at_once` at its files. None when it is gone, or no directory now."""
+    try:
+        listing = _Listing(path, top.open_directory(path))
+    except OSError as error:
+        return None if error.errno in _GONE else _directory(path, [], 0, error)
+    rows, descriptor = listing.rows, listing.descriptor
+    try:
+        with os.scandir(descriptor) as entries:
+            for entry in entries:
+                try:
+                    if entry.is_file(follow_symlinks=False):
+                        if at_once:
+                            rows.append(_row(entry))
+                        else:
+                            listing.entries.append(entry)
+                    elif not entry.is_dir(follow_symlinks=False):
+                        listing.skipped += 1
+                    elif (name := os.fsencode(entry.name)) not in skip:
+                        _list_directory(listing, name, top)
+                except OSError as error:
+                    listing.failed(error)
+    except OSError as error:
+        listing.failed(error)
+    return listing
+
+
+def _list_directory(listing: _Listing, name: bytes, top: Root) -> None:
+    if Statx().of(listing.descriptor, name).mount == top.mount:
+        listing.directories.append(listing.path + b"/" + name if listing.path else name)
+    else:
+        listing.skipped += 1
+
+
+def _row(entry: os.DirEntry[str]) -> FileRow:
+    status = entry.stat(follow_symlinks=False)
+    return _new(
+        FileRow,
+        (
+            entry.name.encode("utf-8", "surrogateescape"), status.st_ino, status.st_size, status.st_blocks,
+            status.st_mtime_ns, status.st_ctime_ns, status.st_nlink,
+        ),
+    )  # fmt: skip
+
+
+def _look_at_entries(listing: _Listing, pool: ThreadPoolExecutor | None) -> None:
+    entries = listing.entries
+    for rows, fault in _each(
+        pool, _rows, [entries[at : at + _CHUNK] for at in range(0, len(entries), _CHUNK)]
+    ):
+        listing.rows += rows
+        listing.fault = listing.fault or fault
+
+
+def _rows(entries: list[os.DirEntry[str]]) -> tuple[list[FileRow], OSError | None]:
+    rows = []
+    fault = None
+    for entry in entries:
+        try:
+            rows.append(_row(entry))
+        except OSError as error:
+            if error.errno not in _GONE:
+                fault = error
+    return rows, fault
+
+
+def _directory(path: bytes, rows: list[FileRow], skipped: int, error: OSError | None) -> Directory:
+    if error is None:
+        return Directory(path=path, files=rows, skipped=skipped)
+    fault = failure(path or b".", error)
+    return Directory(path=path, files=rows, skipped=skipped, fault=fault.code, fault_text=str(fault))
+
+
+# --- looking at some files ------------------------------------------------------------------------
+
+
+def look(root: str, paths: Sequence[bytes]) -> Iterator[FileRow | None]:
+    """See `Host.look`. Quickest when paths of one directory stand together.
+
+    Raises:
+        HostError: the kernel failed in another way than by "not there".
+    """
+    with failing_for(root):
+        top = Root(root)
+    with top:
+        for path in paths:
+            above, _, name = path.rpartition(b"/")
+            try:
+                status = os.stat(name, dir_fd=top.directory(above), follow_symlinks=False)
+            except OSError as error:
+                if error.errno not in _GONE:
+                    raise failure(path, error) from error
+                yield None
+                continue
+            if S_ISREG(status.st_mode):
+                yield FileRow(
+                    name, status.st_ino, status.st_size, status.st_blocks, status.st_mtime_ns,
+                    status.st_ctime_ns, status.st_nlink,
+                )  # fmt: skip
+            else:
+                yield None
+
+
+# --- opening images -------------------------------------------------------------------------------
+
+
+class _Image:
+    """An `OpenImage`. One a thread, turned to one file after the other: keep nothing of it."""
+
+    __slots__ = ("_descriptor", "_left_bytes", "_path", "born_ns", "head", "row", "size")
+
+    row: FileRow
+    head: bytes
+
+    def turn_to(self, path: bytes, name: bytes, descriptor: int, status: Status) -> None:
+        """Makes this the open file `descriptor`, and reads its head."""
+        _, inode, size, blocks, modified_ns, changed_ns, born_ns, links, _ = status
+        self.row = _new(FileRow, (name, inode, size, blocks, modified_ns, changed_ns, links))
+        self.born_ns = born_ns
+        self.size = size
+        self.head = os.pread(descriptor, HEAD_BYTES, 0)
+        self._path = path
+        self._descriptor = descriptor
+        self._left_bytes = READ_LIMIT_BYTES
+
+    def read(self, offset: int, length: int) -> bytes:
+        """See `ImageFile.read`."""
+        if offset < 0:
+            return b""
+        length = min(length, self.size - offset)
+        if length <= 0:
+            return b""
+        if offset + length <= len(self.head):
+            return self.head[offset : offset + length]
+        self._left_bytes -= max(length, _READ_COSTS_BYTES)
+        if self._left_bytes < 0:
+            raise errors.BadHeader(
+                f"the header makes one read more than {READ_LIMIT_BYTES >> 20} MiB", code="too-much"
+            )
+        with failing_for(self._path):
+            return os.pread(self._descriptor, length, offset)
+
+
+def open_images(
+    root: str, paths: Sequence[bytes], inspect: Callable[[bytes, OpenImage], None],
+    *, failed: Callable[[bytes, Exception], None], threads: int = 1,
+) -> None:  # fmt: skip
+    """See `Host.open_images`. Quickest when paths of one directory stand together.
+
+    With more threads than one, `inspect` and `failed` are called from several at a time. `failed` is
+    told a `HostError` for a file that cannot be opened, and whatever else `inspect` raised.
+
+    Raises:
+        HostError: the root itself cannot be opened.
+    """
+    if threads <= 1 or len(paths) <= 1:
+        _open_each(root, paths, inspect, failed)
+        return
+    size = max(1, min(_CHUNK, len(paths) // threads))
+    chunks = [paths[at : at + size] for at in range(0, len(paths), size)]
+    with ThreadPoolExecutor(threads) as pool:
+        list(pool.map(lambda chunk: _open_each(root, chunk, inspect, failed), chunks))
+
+
+def _open_each(
+    root: str, paths: Sequence[bytes], inspect: Callable[[bytes, OpenImage], None],
+    failed: Callable[[bytes, Exception], None],
+) -> None:  # fmt: skip
+    with failing_for(root):
+        top = Root(root)
+    image = _Image()
+    with top:
+        for path in paths:
+            try:
+                above, _, name = path.rpartition(b"/")
+                descriptor, status = top.open_file(above, name)
+                try:
+                    image.turn_to(path, name, descriptor, status)
+                    inspect(path, image)
+                finally:
+                    os.close(descriptor)
+            except OSError as error:
+                failed(path, failure(path, error))
+            except Exception as error:  # noqa: BLE001  one bad file must not cost its neighbours
+                failed(path, error)
