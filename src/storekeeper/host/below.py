@@ -16,7 +16,6 @@ from storekeeper.host.libc import Status, Statx
 FILE_FLAGS = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
 DIRECTORY_FLAGS = FILE_FLAGS | os.O_DIRECTORY
 _NO_WAY_DOWN = {b"", b".", b".."}  # as a file's name these are refused as directories
-_FILE_TYPE, _REGULAR = 0o170000, 0o100000
 
 
 class Root:
@@ -27,9 +26,9 @@ class Root:
     """
 
     def __init__(self, path: str | bytes) -> None:
-        self._statx = Statx()
+        self.statx = Statx()
         self.descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-        self.mount = self._statx.of(self.descriptor).mount
+        self.mount = self.statx.of(self.descriptor).mount
         self._directory = b""
         self._directory_descriptor = self.descriptor
 
@@ -75,21 +74,23 @@ class Root:
             raise _other_mount()
         return above
 
-    def open_file(self, above: bytes, name: bytes) -> tuple[int, Status]:
-        """A descriptor of the regular file `name` in the directory `above`, the caller's to close."""
-        directory = self._directory_descriptor if above == self._directory else self.directory(above)
-        descriptor = os.open(name, FILE_FLAGS, dir_fd=directory)
+    def open_file(self, path: bytes) -> int:
+        """A descriptor of the regular file `path`, the caller's to close."""
+        above, _, name = path.rpartition(b"/")
+        descriptor = os.open(name, FILE_FLAGS, dir_fd=self.directory(above))
         try:
-            status = self._statx.of(descriptor)
+            self.check(self.statx.of(descriptor))
         except OSError:
             os.close(descriptor)
             raise
-        if status.mode & _FILE_TYPE == _REGULAR and status.mount == self.mount:
-            return descriptor, status
-        os.close(descriptor)
+        return descriptor
+
+    def check(self, status: Status) -> None:
+        """Raises `OSError` unless this is the status of a regular file of the volume."""
+        if not status.regular:
+            raise OSError(errno.EINVAL, "no regular file")
         if status.mount != self.mount:
             raise _other_mount()
-        raise OSError(errno.EINVAL, "no regular file")
 
 
 def _other_mount() -> OSError:

@@ -34,8 +34,7 @@ def extents(root: str, path: bytes, limit: int) -> list[ExtentRow]:
     """
     try:
         with Root(root) as top:
-            above, _, name = path.rpartition(b"/")
-            descriptor, _ = top.open_file(above, name)
+            descriptor = top.open_file(path)
             try:
                 return _extents(descriptor, limit)
             finally:

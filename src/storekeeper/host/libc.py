@@ -5,9 +5,8 @@ from __future__ import annotations
 import ctypes
 import os
 import struct
+from stat import S_ISREG
 from typing import NamedTuple
-
-from storekeeper.observation import UNKNOWN
 
 _LIBC = ctypes.CDLL(None, use_errno=True)
 _statx = _LIBC.statx
@@ -22,12 +21,12 @@ _inotify_rm_watch.argtypes = [ctypes.c_int, ctypes.c_int]
 _AT_EMPTY_PATH = 0x1000
 _AT_SYMLINK_NOFOLLOW = 0x100
 _AT_NO_AUTOMOUNT = 0x800
-_STATX_BTIME = 0x800
-_STATX_WANTED = 0x7FF | _STATX_BTIME | 0x1000  # the basic ones, birth time, mount id
+STATX_BTIME = 0x800
+_STATX_WANTED = 0x7FF | STATX_BTIME | 0x1000  # the basic ones, birth time, mount id
 
 # struct statx of linux/stat.h, as far as stx_mnt_id
 _STATX = struct.Struct(
-    "=I12xI8xH2xQQQ8x"  # mask; nlink; mode; inode, size, blocks
+    "=I12xI8xH2xQQQ8x"  # mask; links; mode; inode, size, blocks
     "16xqI4xqI4xqI4x"  # (access time); birth, change, modification: seconds, nanoseconds
     "8xIIQ"  # (rdev); device major and minor; mount id
 )
@@ -35,17 +34,33 @@ _STATX_BYTES = 256
 
 
 class Status(NamedTuple):
-    """What statx(2) says of one file. `mount` is its device and mount id: equal within one mount."""
+    """What statx(2) says of one file, as the kernel lays it out: seconds and nanoseconds of each time."""
 
+    mask: int
+    links: int
     mode: int
     inode: int
     size: int
     blocks: int
-    modified_ns: int
-    changed_ns: int
-    born_ns: int
-    links: int
-    mount: tuple[int, int, int]
+    born_s: int
+    born_below_s_ns: int
+    changed_s: int
+    changed_below_s_ns: int
+    modified_s: int
+    modified_below_s_ns: int
+    device_major: int
+    device_minor: int
+    mount_id: int
+
+    @property
+    def mount(self) -> tuple[int, int, int]:
+        """The device and the mount's id: equal within one mount of one filesystem or btrfs subvolume."""
+        return self[12:]
+
+    @property
+    def regular(self) -> bool:
+        """Whether this is a regular file."""
+        return S_ISREG(self.mode)
 
 
 class Statx:
@@ -61,23 +76,14 @@ class Statx:
         Raises:
             OSError: as the kernel says.
         """
+        return Status._make(self.fields(descriptor, name))
+
+    def fields(self, descriptor: int, name: bytes = b"") -> tuple[int, ...]:
+        """The fields of `of`'s Status as a plain tuple, which costs a third of it."""
         flags = _AT_SYMLINK_NOFOLLOW | _AT_NO_AUTOMOUNT if name else _AT_EMPTY_PATH
         if _statx(descriptor, name, flags, _STATX_WANTED, self._address):
             _fail()
-        (mask, links, mode, inode, size, blocks, born_s, born_ns, changed_s, changed_ns, modified_s,
-         modified_ns, major, minor, mount) = _STATX.unpack_from(self._buffer)  # fmt: skip
-        return _status(
-            Status,
-            (
-                mode, inode, size, blocks, modified_s * 1_000_000_000 + modified_ns,
-                changed_s * 1_000_000_000 + changed_ns,
-                born_s * 1_000_000_000 + born_ns if mask & _STATX_BTIME else UNKNOWN,
-                links, (major, minor, mount),
-            ),
-        )  # fmt: skip
-
-
-_status = tuple.__new__  # a named tuple's own constructor costs as much as the call itself
+        return _STATX.unpack_from(self._buffer)
 
 
 def inotify() -> int:

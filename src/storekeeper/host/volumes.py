@@ -13,13 +13,15 @@ from typing import TypeVar
 
 from storekeeper import errors
 from storekeeper.formats.contract import HEAD_BYTES, READ_LIMIT_BYTES
-from storekeeper.host.below import Root
+from storekeeper.host.below import FILE_FLAGS, Root
 from storekeeper.host.failures import failing_for, failure
-from storekeeper.host.libc import Status, Statx
+from storekeeper.host.libc import STATX_BTIME, Status, Statx
 from storekeeper.naming import escape
+from storekeeper.observation import UNKNOWN
 from storekeeper.sources.contract import Directory, FileRow, OpenImage
 
 _CHUNK = 256  # entries that one thread looks at in one go
+_SECOND_NS = 1_000_000_000
 _READ_COSTS_BYTES = 512  # at least: so that a header cannot ask for a million reads of one byte
 
 _GONE = {errno.ENOENT, errno.ENOTDIR, errno.ELOOP, errno.EXDEV}
@@ -212,21 +214,15 @@ def look(root: str, paths: Sequence[bytes]) -> Iterator[FileRow | None]:
 class _Image:
     """An `OpenImage`. One a thread, turned to one file after the other: keep nothing of it."""
 
-    __slots__ = ("_descriptor", "_left_bytes", "_path", "born_ns", "head", "row", "size")
+    __slots__ = ("born_ns", "descriptor", "head", "left_bytes", "path", "row", "size")
 
     row: FileRow
+    born_ns: int
+    size: int
     head: bytes
-
-    def turn_to(self, path: bytes, name: bytes, descriptor: int, status: Status) -> None:
-        """Makes this the open file `descriptor`, and reads its head."""
-        _, inode, size, blocks, modified_ns, changed_ns, born_ns, links, _ = status
-        self.row = _new(FileRow, (name, inode, size, blocks, modified_ns, changed_ns, links))
-        self.born_ns = born_ns
-        self.size = size
-        self.head = os.pread(descriptor, HEAD_BYTES, 0)
-        self._path = path
-        self._descriptor = descriptor
-        self._left_bytes = READ_LIMIT_BYTES
+    path: bytes
+    descriptor: int
+    left_bytes: int
 
     def read(self, offset: int, length: int) -> bytes:
         """See `ImageFile.read`."""
@@ -237,13 +233,13 @@ class _Image:
             return b""
         if offset + length <= len(self.head):
             return self.head[offset : offset + length]
-        self._left_bytes -= max(length, _READ_COSTS_BYTES)
-        if self._left_bytes < 0:
+        self.left_bytes -= max(length, _READ_COSTS_BYTES)
+        if self.left_bytes < 0:
             raise errors.BadHeader(
                 f"the header makes one read more than {READ_LIMIT_BYTES >> 20} MiB", code="too-much"
             )
-        with failing_for(self._path):
-            return os.pread(self._descriptor, length, offset)
+        with failing_for(self.path):
+            return os.pread(self.descriptor, length, offset)
 
 
 def open_images(
@@ -271,16 +267,35 @@ def _open_each(
     root: str, paths: Sequence[bytes], inspect: Callable[[bytes, OpenImage], None],
     failed: Callable[[bytes, Exception], None],
 ) -> None:  # fmt: skip
+    """Opens file after file. Of all loops here the one that counts: 20,000 rounds a scan, no layers."""
     with failing_for(root):
         top = Root(root)
     image = _Image()
+    statx, own_mount = top.statx.fields, list(top.mount)
     with top:
         for path in paths:
             try:
                 above, _, name = path.rpartition(b"/")
-                descriptor, status = top.open_file(above, name)
+                descriptor = os.open(name, FILE_FLAGS, dir_fd=top.directory(above))
                 try:
-                    image.turn_to(path, name, descriptor, status)
+                    fields = statx(descriptor)
+                    (mask, links, mode, inode, size, blocks, born_s, born_ns, changed_s, changed_ns,
+                     modified_s, modified_ns, *mount) = fields  # fmt: skip
+                    if mode & 0o170000 != 0o100000 or mount != own_mount:
+                        top.check(Status._make(fields))  # raises, and says why
+                    image.row = _new(
+                        FileRow,
+                        (
+                            name, inode, size, blocks, modified_s * _SECOND_NS + modified_ns,
+                            changed_s * _SECOND_NS + changed_ns, links,
+                        ),
+                    )  # fmt: skip
+                    image.born_ns = born_s * _SECOND_NS + born_ns if mask & STATX_BTIME else UNKNOWN
+                    image.size = size
+                    image.head = os.pread(descriptor, HEAD_BYTES, 0)
+                    image.path = path
+                    image.descriptor = descriptor
+                    image.left_bytes = READ_LIMIT_BYTES
                     inspect(path, image)
                 finally:
                     os.close(descriptor)
