@@ -65,6 +65,38 @@ class NoSuchObject(StorekeeperError):
         super().__init__(f"No {kind} {wanted!r}.{hint}")
 
 
+class NoSuchRoute(StorekeeperError):
+    """A request for a path that the API does not have. The path is not repeated: it may hold secrets."""
+
+    code = "not-found"
+    http_status = 404
+    exit_code = EXIT_NO_SUCH_OBJECT
+
+
+class NotAllowed(StorekeeperError):
+    """A method that no route has: the API is read-only."""
+
+    code = "method-not-allowed"
+    http_status = 405
+    exit_code = EXIT_REFUSED
+
+
+class NotAcceptable(StorekeeperError):
+    """The client accepts no encoding that there is."""
+
+    code = "not-acceptable"
+    http_status = 406
+    exit_code = EXIT_USAGE
+
+
+class TooLarge(StorekeeperError):
+    """The head of a request is longer than any honest one."""
+
+    code = "too-large"
+    http_status = 431
+    exit_code = EXIT_USAGE
+
+
 class NotKnown(StorekeeperError):
     """The answer is not known now: the manager starts, does not answer, or its truth is too old."""
 
