@@ -1,0 +1,142 @@
+"""A QEMU guest with the host's own root filesystem and any disks: real SCSI, NVMe, OCFS2, multipath.
+
+The guest boots Debian's kernel under TCG in a few seconds, with every program and this checkout at the
+same paths as here (9p, read-only, a tmpfs laid over it). It runs one script and powers off. Script and
+results travel through a directory that both see, `/run/exchange` in the guest.
+"""
+
+from __future__ import annotations
+
+import os
+import shlex
+import shutil
+import subprocess
+from collections.abc import Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+BOOT_MODULES = ("9p", "9pnet_virtio", "virtio_pci", "overlay", "virtio_blk", "virtio_scsi", "sd_mod", "nvme")
+INIT = Path(__file__).with_name("guest_init.sh")
+
+
+class Drive(NamedTuple):
+    """One disk of a guest: the file that holds it and the QEMU device that shows it.
+
+    `device` is the text of QEMU's `-device`, without its `drive=` (`scsi-hd,bus=scsi0.0,wwn=…`). A `file`
+    that is no path is a QEMU protocol (`blkdebug:…`).
+    """
+
+    file: Path | str
+    device: str
+    read_only: bool = False
+
+
+class Ran(NamedTuple):
+    """What came of a guest's script: its exit status, what it printed, the directory it left."""
+
+    status: int
+    output: str
+    exchange: Path
+
+
+class GuestFailed(AssertionError):
+    """The guest did not come to the end of its script: its console tells why."""
+
+
+def boot(
+    exchange: Path,
+    *,
+    script: str,
+    drives: Sequence[Drive] = (),
+    devices: Sequence[str] = (),
+    modules: Sequence[str] = (),
+    memory_mib: int = 768,
+    deadline_s: float = 240,
+) -> Ran:
+    """Boots a guest, runs `script` (sh -eu) in its `exchange` directory, and waits until it is off.
+
+    `devices` are QEMU devices that drives hang on (`virtio-scsi-pci,id=scsi0`), `modules` are loaded
+    before the script.
+    """
+    exchange.mkdir(parents=True, exist_ok=True)
+    console = exchange / "console"
+    release = _kernel_release()
+    load = f"modprobe -a {shlex.join(modules)}\n" if modules else ""
+    (exchange / "script").write_text(load + script, encoding="utf-8")
+    argv = [
+        "qemu-system-x86_64", "-accel", "tcg,thread=multi", "-cpu", "max", "-smp", "2",
+        "-m", str(memory_mib), "-nodefaults", "-no-reboot", "-display", "none",
+        "-serial", f"file:{console}",
+        "-kernel", f"/boot/vmlinuz-{release}", "-initrd", str(_initramfs(exchange, release)),
+        "-append", "console=ttyS0 quiet panic=-1",
+        "-virtfs", "local,path=/,mount_tag=root,security_model=none,readonly=on,multidevs=remap",
+        "-virtfs", f"local,path={exchange},mount_tag=exchange,security_model=none,multidevs=remap",
+    ]  # fmt: skip
+    for device in devices:
+        argv += ["-device", device]
+    for number, drive in enumerate(drives):
+        shared = ",file.locking=off" if isinstance(drive.file, Path) else ""
+        read_only = ",readonly=on" if drive.read_only else ""
+        argv += ["-drive", f"if=none,id=d{number},file={drive.file},format=raw,cache=none{shared}{read_only}"]
+        argv += ["-device", f"{drive.device},drive=d{number}"]
+    try:
+        subprocess.run(argv, check=True, timeout=deadline_s, capture_output=True)
+    except (subprocess.SubprocessError, OSError) as error:
+        tail = console.read_text(errors="replace")[-3000:] if console.exists() else ""
+        printed = getattr(error, "stderr", b"") or b""
+        raise GuestFailed(f"{printed.decode(errors='replace') or error}\n{tail}") from None
+    output = (exchange / "output").read_text(errors="replace") if (exchange / "output").exists() else ""
+    if not (exchange / "status").exists():
+        raise GuestFailed(f"the script did not end:\n{output}\n{console.read_text(errors='replace')[-3000:]}")
+    return Ran(int((exchange / "status").read_text()), output, exchange)
+
+
+def missing() -> str:
+    """Why no guest can boot here, or `""`."""
+    for program in ("qemu-system-x86_64", "busybox", "modprobe", "cpio"):
+        if not shutil.which(program):
+            return f"{program} is not installed"
+    try:
+        _kernel_release()
+    except GuestFailed as error:
+        return str(error)
+    return ""
+
+
+def _kernel_release() -> str:
+    """The newest kernel that is installed whole: its image and its modules."""
+    found = [path.name.removeprefix("vmlinuz-") for path in Path("/boot").glob("vmlinuz-*")]
+    whole = [release for release in found if (Path("/lib/modules") / release).is_dir()]
+    if not whole:
+        raise GuestFailed("no kernel for guests: apt-get install linux-image-amd64")
+    return max(whole)
+
+
+def _initramfs(directory: Path, release: str) -> Path:
+    """Builds the initramfs: static busybox, the modules that reach the root filesystem, and INIT."""
+    tree = directory / "initramfs"
+    for name in ("bin", "proc", "sys", "dev", "host", "over", "root", "lib"):
+        (tree / name).mkdir(parents=True, exist_ok=True)
+    busybox = shutil.which("busybox")
+    assert busybox
+    shutil.copy(busybox, tree / "bin/busybox")
+    (tree / "bin/sh").symlink_to("busybox")
+    shutil.copy(INIT, tree / "init")
+    os.chmod(tree / "init", 0o755)
+    order: dict[str, None] = {}
+    for module in BOOT_MODULES:
+        lines = subprocess.run(
+            ["modprobe", "-S", release, "-D", module], check=True, capture_output=True, text=True
+        ).stdout.splitlines()
+        order.update({line.split()[1]: None for line in lines if line.startswith("insmod ")})
+    for file in order:
+        shutil.copy(file, tree / "lib")
+    (tree / "modules").write_text("".join(f"/lib/{Path(file).name}\n" for file in order))
+    archive = directory / "initramfs.cpio"
+    names = "\n".join(str(path.relative_to(tree)) for path in sorted(tree.rglob("*")))
+    with archive.open("wb") as out:
+        subprocess.run(
+            ["cpio", "-o", "-H", "newc", "--quiet"], cwd=tree, input=names.encode(), stdout=out, check=True
+        )
+    shutil.rmtree(tree)
+    return archive
