@@ -14,7 +14,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 from msgspec import Struct
 
-from storekeeper.errors import HostError
+from storekeeper.errors import Absent, HostError
 from storekeeper.naming import escape
 from storekeeper.observation import Disk, Fault, Seen, Use
 from storekeeper.sources import disk_ids, signatures
@@ -121,7 +121,7 @@ def _disk(host: Host, device: BlockDevice, in_use: InUse) -> Disk:
     try:
         if device.paths:
             who = identity(host, device.paths[0])
-            transport = _transport(host.target(f"/sys/block/{device.paths[0].name}"))
+            transport = _transport(host, device.paths[0])
         found = signatures.look(host, device.device, device.size_bytes)
     except HostError as error:
         found = signatures.Signatures((Use("unreadable", error.text),))
@@ -174,5 +174,10 @@ def _in_use(host: Host) -> InUse:
     return parse_in_use(host.read(MOUNTINFO, MOUNTINFO_BYTES), attribute(host, "/proc/swaps"))
 
 
-def _transport(place: str) -> str:
+def _transport(host: Host, path: Path) -> str:
+    """How the disk is connected, in lsblk's words; `""` where its place in /sys/devices does not tell."""
+    try:
+        place = host.target(f"/sys/block/{path.name}")
+    except Absent:
+        return ""
     return next((name for pattern, name in _TRANSPORTS if pattern.search(place)), "")
