@@ -38,6 +38,8 @@ def capture_gluster() -> None:
         _gluster(cluster, "split-brain-files", "volume heal pair info split-brain")
         for brick in bricks[1:3]:
             cluster.kill_brick(brick)
+        cluster.mount("test_vol1", "/mnt/test_vol1")
+        cluster.first.shell("echo word > /mnt/test_vol1/new.raw; umount /mnt/test_vol1")
         _gluster(cluster, "status-two-bricks-down", "volume status test_vol1")
         _gluster(cluster, "heal-two-bricks-down", "volume heal test_vol1 info summary")
         cluster.start_force("test_vol1")

@@ -74,7 +74,9 @@ class GlusterCluster:
         return self._nodes[name]
 
     def create(self, volume: str, kind: Sequence[str], bricks: Sequence[str], **options: str) -> None:
-        """Creates a volume of bricks `host:/path` and starts it. Options' `__` stand for a dot, `_` for `-`."""
+        """Creates a volume of bricks `host:/path` and starts it. In options' names `__` stands for a dot,
+        `_` for a dash.
+        """
         self.first.gluster(f"volume create {volume} {' '.join(kind)} {' '.join(bricks)} force")
         for name, value in options.items():
             self.first.gluster(f"volume set {volume} {name.replace('__', '.').replace('_', '-')} {value}")
@@ -149,7 +151,10 @@ def make_split_brain(cluster: GlusterCluster, volume: str) -> None:
         cluster__data_self_heal="off", cluster__metadata_self_heal="off", cluster__entry_self_heal="off",
     )  # fmt: skip
     directory = f"/mnt/{volume}"
-    write = f"cd {directory}; mkdir -p team; echo word | tee -a win.qcow2 >> team/data.raw; cd /; umount {directory}"
+    write = (
+        f"mkdir -p {directory}/team; echo word | tee -a {directory}/win.qcow2 >> {directory}/team/data.raw; "
+        f"umount {directory}"
+    )
     cluster.mount(volume, directory)
     cluster.first.shell(write)
     for brick in (right, left):

@@ -94,7 +94,8 @@ class PrivateMachine:
             check=False,
         )
         if check and done.returncode:
-            raise AssertionError(f"{self.name}: {' '.join(argv)}: {done.returncode}\n{done.stdout}{done.stderr}")
+            printed = f"{done.stdout}{done.stderr}"
+            raise AssertionError(f"{self.name}: {' '.join(argv)}: {done.returncode}\n{printed}")
         return done
 
     def shell(self, script: str, *, timeout_s: float = 60) -> str:
