@@ -19,6 +19,7 @@ _PIECE_BYTES = 1 << 16
 _SYSTEM_PATH = "/usr/sbin:/usr/bin:/sbin:/bin"
 
 _running: set[int] = set()
+_unkillable: dict[tuple[str, ...], subprocess.Popen[bytes]] = {}  # they sit in the kernel (a dead disk)
 
 
 def run(argv: Sequence[str], deadline_s: float) -> Output:
@@ -26,10 +27,15 @@ def run(argv: Sequence[str], deadline_s: float) -> Output:
 
     Raises:
         ToolMissing: the program is not installed.
-        TimedOut: it, or a child that holds its output, did not end in time.
+        TimedOut: it, or a child that holds its output, did not end in time; or an earlier one of the
+            same arguments was killed and has still not ended.
         ToolFailed: it could not be started, or printed more than OUTPUT_LIMIT_BYTES.
     """
     name = argv[0]
+    earlier = _unkillable.get(tuple(argv))
+    if earlier and earlier.poll() is None:
+        raise errors.TimedOut(name, f"process {earlier.pid}, killed before, has still not ended")
+    _unkillable.pop(tuple(argv), None)
     environment = {**os.environ, "LC_ALL": "C", "PATH": f"{os.environ.get('PATH', '')}:{_SYSTEM_PATH}"}
     environment.pop("LANGUAGE", None)
     try:
@@ -44,6 +50,10 @@ def run(argv: Sequence[str], deadline_s: float) -> Output:
     _running.add(process.pid)
     try:
         return _finish(process, name, time.monotonic() + deadline_s, deadline_s)
+    except errors.TimedOut:
+        if process.poll() is None:
+            _unkillable[tuple(argv)] = process
+        raise
     finally:
         _running.discard(process.pid)
         for pipe in (process.stdout, process.stderr):

@@ -6,7 +6,7 @@ import os
 from collections.abc import Callable, Iterator, Sequence
 from typing import Literal
 
-from storekeeper.host import commands, extents, files, libvirt, volumes
+from storekeeper.host import commands, devices, extents, files, libvirt, volumes
 from storekeeper.sources.contract import (
     Directory,
     Domain,
@@ -48,7 +48,7 @@ class RealHost:
 
     def block(self, device: str, offset: int, length: int, *, direct: bool = False) -> bytes:
         """See `Host.block`."""
-        return files.block(device, offset, length, direct=direct)
+        return devices.block(device, offset, length, direct=direct)
 
     def space(self, path: str) -> FilesystemSpace:
         """See `Host.space`."""
@@ -63,10 +63,10 @@ class RealHost:
         files.read_uncached(path)
 
     def walk(
-        self, root: str, *, skip: frozenset[bytes], depth_limit: int, threads: int = 1
+        self, root: str, *, skip: frozenset[bytes], depth_limit: int, threads: int = 1, below: bytes = b""
     ) -> Iterator[Directory]:
         """See `Host.walk`."""
-        return volumes.walk(root, skip=skip, depth_limit=depth_limit, threads=threads)
+        return volumes.walk(root, skip=skip, depth_limit=depth_limit, threads=threads, below=below)
 
     def look(self, root: str, paths: Sequence[bytes]) -> Iterator[FileRow | None]:
         """See `Host.look`."""
