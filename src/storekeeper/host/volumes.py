@@ -52,7 +52,9 @@ class _Listing:
             self.fault = error
 
 
-def walk(root: str, *, skip: frozenset[bytes], depth_limit: int, threads: int = 1) -> Iterator[Directory]:
+def walk(
+    root: str, *, skip: frozenset[bytes], depth_limit: int, threads: int = 1, below: bytes = b""
+) -> Iterator[Directory]:
     """See `Host.walk`. `skip` names directories; those more than `depth_limit` below the root are faults.
 
     With one thread the directories are read one after the other; with more, as many at a time, which
@@ -65,15 +67,15 @@ def walk(root: str, *, skip: frozenset[bytes], depth_limit: int, threads: int = 
         with failing_for(root):
             top = stack.enter_context(Root(root))
         pool = stack.enter_context(ThreadPoolExecutor(threads)) if threads > 1 else None
-        waiting = [b""]
+        waiting = [below]
         while waiting:
             batch = [waiting.pop() for _ in range(min(len(waiting), threads))]
-            for directory, below in _look_at(top, batch, skip, pool):
+            for directory, inner in _look_at(top, batch, skip, pool):
                 yield directory
                 if _depth(directory.path) < depth_limit:
-                    waiting += reversed(below)
+                    waiting += reversed(inner)
                 else:
-                    yield from (_too_deep(path, depth_limit) for path in below)
+                    yield from (_too_deep(path, depth_limit) for path in inner)
 
 
 def _depth(path: bytes) -> int:

@@ -16,6 +16,12 @@ from storekeeper.errors import HostError
 from storekeeper.formats.contract import ImageFile
 from storekeeper.observation import Fact, Fault, Seen
 
+# What a walk, and a watch, of a volume leaves out: other systems' own directories.
+SKIPPED_DIRECTORIES = frozenset(
+    {b".glusterfs", b".trashcan", b".snapshot", b".snapshots", b".zfs", b"lost+found"}
+)
+DEPTH_LIMIT = 32
+
 
 class Output(Struct, frozen=True):
     """What a program printed and returned."""
@@ -135,11 +141,13 @@ class Host(Protocol):
         """
 
     def walk(
-        self, root: str, *, skip: frozenset[bytes], depth_limit: int, threads: int = 1
+        self, root: str, *, skip: frozenset[bytes], depth_limit: int, threads: int = 1, below: bytes = b""
     ) -> Iterator[Directory]:
         """Every directory below `root` in its own filesystem (st_dev), symbolic links not followed.
 
-        A directory is yielded after it was read whole; parents come before their children.
+        A directory is yielded after it was read whole; parents come before their children. `below`
+        starts there instead; nothing is yielded when that is no directory now. Paths and `depth_limit`
+        always count from the root.
         """
 
     def look(self, root: str, paths: Sequence[bytes]) -> Iterator[FileRow | None]:
@@ -172,8 +180,8 @@ class Scope(Struct, frozen=True, kw_only=True):
 
     For a volume: `root` its place on this host; `paths` only these below the root (escaped), empty
     for all; `used` what guests use below the root, escaped path to declared format; `source` what must
-    be mounted there; `gluster_name` the Gluster volume. `ask_cluster`: this host may run Gluster's
-    cluster-wide commands.
+    be mounted there; `must_be_mount`: nothing is looked at below a root that is no mount point;
+    `gluster_name` the Gluster volume. `ask_cluster`: this host may run Gluster's cluster-wide commands.
     """
 
     key: str = ""
@@ -181,6 +189,7 @@ class Scope(Struct, frozen=True, kw_only=True):
     paths: tuple[str, ...] = ()
     used: dict[str, str] = {}
     source: str = ""
+    must_be_mount: bool = False
     gluster_name: str = ""
     ask_cluster: bool = True
     threads: int = 1

@@ -15,7 +15,7 @@ MOUNTINFO_BYTES = 1 << 24  # a host with containers has thousands of mounts
 def parse(mountinfo: bytes) -> list[Mount]:
     """Every mount, in the kernel's order; the last one at a place covers the others."""
     mounts = []
-    for line in mountinfo.decode("utf-8", "surrogateescape").splitlines():
+    for line in mountinfo.decode("utf-8", "surrogateescape").split("\n"):
         fields, _, rest = line.partition(" - ")
         words, kind = fields.split(" "), rest.split(" ")
         if len(words) < 6 or len(kind) < 3:
