@@ -58,6 +58,7 @@ class GlusterCluster:
 
     def __init__(self, nodes: dict[str, GlusterNode]) -> None:
         self._nodes = nodes
+        self._bricks: dict[str, set[str]] = {}
         self.first = next(iter(nodes.values()))
         for name in NODES:
             if name != self.first.name:
@@ -80,15 +81,20 @@ class GlusterCluster:
         self.first.gluster(f"volume create {volume} {' '.join(kind)} {' '.join(bricks)} force")
         for name, value in options.items():
             self.first.gluster(f"volume set {volume} {name.replace('__', '.').replace('_', '-')} {value}")
+        self._bricks[volume] = set(bricks)
         self.start_force(volume)
 
     def start_force(self, volume: str) -> None:
         """`volume start force`: starts what of the volume is down, and waits until all bricks are up."""
         self.first.gluster(f"volume start {volume} force")
-        wait_until(lambda: False not in self.online(volume).values(), within_s=30, what=f"{volume} is up")
+        wait_until(lambda: self._is_up(volume), within_s=30, what=f"all bricks of {volume} are online")
+
+    def _is_up(self, volume: str) -> bool:
+        online = self.online(volume)
+        return all(online.get(brick) for brick in self._bricks[volume])
 
     def online(self, volume: str) -> dict[str, bool]:
-        """Brick to whether `volume status` lists it as online."""
+        """Brick to whether it is online, as `volume status` says."""
         root = ET.fromstring(self.first.gluster(f"volume status {volume} --xml"))
         return {
             f"{node.findtext('hostname')}:{node.findtext('path')}": node.findtext("status") == "1"
