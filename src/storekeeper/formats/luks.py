@@ -30,7 +30,7 @@ class _Segment(msgspec.Struct):
     offset: str
     size: str
     flags: list[str] = []
-    integrity: msgspec.Raw | None = None
+    integrity: object = None
 
     @property
     def is_backup(self) -> bool:

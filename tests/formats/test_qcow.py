@@ -1,0 +1,78 @@
+"""qcow: what its header says, and each lie it may tell."""
+
+from __future__ import annotations
+
+from struct import pack
+
+import pytest
+from tests.formats.seeds import codes, seeds, seen
+
+from storekeeper.observation import UNKNOWN, Parent
+
+QCOW = seeds()["qcow"]
+BACKING_OFFSET, BACKING_SIZE, SIZE, CLUSTER_BITS, L2_BITS, CRYPT_METHOD, L1_OFFSET = 8, 16, 24, 32, 33, 36, 40
+
+
+def u32(value: int) -> bytes:
+    return pack(">I", value)
+
+
+def u64(value: int) -> bytes:
+    return pack(">Q", value)
+
+
+def test_size_cluster_size_and_backing_file() -> None:
+    header = seen(QCOW.file())
+    assert (header.format, header.version, header.virtual_bytes) == ("qcow", "1", 20 << 30)
+    assert header.cluster_bytes == 512
+    assert header.parent == Parent(names=("base.qcow2",))
+
+
+def test_without_a_backing_file_there_is_no_parent() -> None:
+    assert seen(QCOW.patched((BACKING_OFFSET, u64(0)))).parent is None
+
+
+@pytest.mark.parametrize(
+    ("method", "encryption", "faults"), [(1, "aes", []), (2, "unknown", ["unknown-feature"])]
+)
+def test_encryption(method: int, encryption: str, faults: list[str]) -> None:
+    header = seen(QCOW.patched((CRYPT_METHOD, u32(method))))
+    assert (header.encryption, codes(header)) == (encryption, faults)
+
+
+@pytest.mark.parametrize("size", [8, 47])
+def test_cut_within_the_header(size: int) -> None:
+    assert codes(seen(QCOW.file(size))) == ["truncated"]
+
+
+def test_cut_within_the_l1_table_the_size_is_still_told() -> None:
+    header = seen(QCOW.file(1000))
+    assert (header.virtual_bytes, codes(header)) == (20 << 30, ["truncated"])
+
+
+@pytest.mark.parametrize(
+    "patch", [(CLUSTER_BITS, b"\x08"), (CLUSTER_BITS, b"\x11"), (L2_BITS, b"\x05"), (L2_BITS, b"\x0e")]
+)
+def test_clusters_or_l2_tables_of_a_size_that_qcow_has_not(patch: tuple[int, bytes]) -> None:
+    header = seen(QCOW.patched(patch))
+    assert (header.virtual_bytes, codes(header)) == (UNKNOWN, ["bad-header"])
+
+
+@pytest.mark.parametrize("size", [0, 1, 2**63, 2**64 - 1])
+def test_a_size_that_qcow_cannot_hold(size: int) -> None:
+    header = seen(QCOW.patched((SIZE, u64(size))))
+    assert (header.virtual_bytes, codes(header)) == (UNKNOWN, ["size-lies"])
+
+
+def test_an_l1_table_past_the_end_of_the_file() -> None:
+    assert codes(seen(QCOW.patched((L1_OFFSET, u64(2**64 - 8))))) == ["truncated"]
+
+
+def test_a_backing_files_name_that_is_too_long() -> None:
+    header = seen(QCOW.patched((BACKING_SIZE, u32(1024))))
+    assert (header.parent, codes(header)) == (None, ["bad-header"])
+
+
+def test_a_backing_files_name_past_the_end_of_the_file() -> None:
+    header = seen(QCOW.patched((BACKING_OFFSET, u64(2**64 - 1))))
+    assert (header.parent, codes(header)) == (None, ["truncated"])
