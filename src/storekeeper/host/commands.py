@@ -18,6 +18,8 @@ OUTPUT_LIMIT_BYTES = 16 << 20
 _PIECE_BYTES = 1 << 16
 _SYSTEM_PATH = "/usr/sbin:/usr/bin:/sbin:/bin"
 
+Process = subprocess.Popen[bytes]
+
 _running: set[int] = set()
 _unkillable: dict[tuple[str, ...], subprocess.Popen[bytes]] = {}  # they sit in the kernel (a dead disk)
 
@@ -61,7 +63,7 @@ def run(argv: Sequence[str], deadline_s: float) -> Output:
                 pipe.close()
 
 
-def _finish(process: subprocess.Popen[bytes], name: str, until: float, deadline_s: float) -> Output:
+def _finish(process: Process, name: str, until: float, deadline_s: float) -> Output:
     printed: dict[int, list[bytes]] = {}
     left = OUTPUT_LIMIT_BYTES
     with selectors.DefaultSelector() as selector:
@@ -94,7 +96,7 @@ def _finish(process: subprocess.Popen[bytes], name: str, until: float, deadline_
     return Output(status=status, out=b"".join(out), err=b"".join(err))
 
 
-def _kill(process: subprocess.Popen[bytes]) -> None:
+def _kill(process: Process) -> None:
     kill_group(process.pid)
     with suppress(subprocess.TimeoutExpired):  # one that sits in the kernel is reaped when that lets it go
         process.wait(0.2)
@@ -112,9 +114,17 @@ def kill_all_running() -> None:
         kill_group(leader)
 
 
-def start_python(arguments: Sequence[str], *, inherited: int) -> subprocess.Popen[bytes]:
+def start_python(arguments: Sequence[str], *, inherited: int) -> Process:
     """Starts this interpreter with `arguments`; of our descriptors it gets `inherited` and stderr."""
     return subprocess.Popen(  # noqa: S603  our own interpreter
         [sys.executable, *arguments], stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL,
         pass_fds=(inherited,), start_new_session=True, cwd="/",
     )  # fmt: skip
+
+
+def end(process: Process) -> None:
+    """Waits a second for a process to end by itself, then kills it."""
+    try:
+        process.wait(1.0)
+    except subprocess.TimeoutExpired:
+        _kill(process)
