@@ -230,12 +230,15 @@ class GuestDisk(Struct, frozen=True, kw_only=True):
     below: tuple[str, ...] = ()
 
 
+GuestState = Literal["running", "paused", "stopped", "suspended", "migrating", "unknown"]
+
+
 class Guest(Struct, frozen=True, kw_only=True, tag="guest"):
     """A libvirt domain. `key` is its name."""
 
     key: str
     unique_id: str
-    state: Literal["running", "paused", "stopped", "suspended", "migrating", "unknown"]
+    state: GuestState
     persistent: bool
     disks: tuple[GuestDisk, ...]
     faults: tuple[Fault, ...] = ()
