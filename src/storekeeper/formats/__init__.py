@@ -7,7 +7,7 @@ contract tests pick it up.
 from __future__ import annotations
 
 from storekeeper.errors import BadHeader
-from storekeeper.formats import luks, parallels, qcow, qcow2, qed
+from storekeeper.formats import luks, parallels, qcow, qcow2, qed, vdi, vhd, vhdx, vmdk
 from storekeeper.formats.contract import SECTOR_BYTES, Format, ImageFile, fault_of
 from storekeeper.observation import Header
 
@@ -18,6 +18,10 @@ FORMATS: tuple[Format, ...] = (
     qed.FORMAT,
     parallels.FORMAT,
     luks.FORMAT,
+    vmdk.FORMAT,
+    vdi.FORMAT,
+    vhd.FORMAT,
+    vhdx.FORMAT,
 )
 
 _IN_LAST_SECTOR = -SECTOR_BYTES
