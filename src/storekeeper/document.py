@@ -110,6 +110,29 @@ class ErrorMessage(Struct, frozen=True, kw_only=True):
     status: str = "Error"
 
 
+class ManagerVersion(Struct, frozen=True, kw_only=True):
+    """A version in its parts, as text."""
+
+    major: str
+    minor: str
+    release: str
+
+
+class ManagerInfo(Struct, frozen=True, kw_only=True):
+    """The answer to `GET /managerinfo`. `capabilities`: words for what it can do, only ever added to."""
+
+    version: ManagerVersion
+    manager_id: str
+    capabilities: list[str]
+
+
+class ManagerResult(Struct, frozen=True, kw_only=True):
+    """An answer that holds no more than that all is well: `GET /healthz`."""
+
+    status: Literal["OK"] = "OK"
+    message: str = ""
+
+
 class FaultDetail(Struct, frozen=True, gc=False):
     """Something that could not be seen, or that lies. `code` is stable, `text` a sentence."""
 

@@ -7,6 +7,7 @@ path of another volume, no query and no stack.
 from __future__ import annotations
 
 from difflib import get_close_matches
+from itertools import islice
 from typing import ClassVar
 
 EXIT_FINE = 0
@@ -15,6 +16,11 @@ EXIT_USAGE = 2
 EXIT_NOT_KNOWN = 3
 EXIT_NO_SUCH_OBJECT = 4
 EXIT_REFUSED = 5
+
+# How much of an unknown name is repeated, and what it is compared with to suggest another.
+TOLD_CHARACTERS = 80
+COMPARED_NAMES = 50
+ALIKE_CHARACTERS = 3
 
 
 class StorekeeperError(Exception):
@@ -49,7 +55,10 @@ class UsageError(StorekeeperError):
 
 
 class NoSuchObject(StorekeeperError):
-    """Something was asked for by an id that does not exist; suggests the nearest that does."""
+    """Something was asked for by an id that does not exist; suggests the nearest that does.
+
+    Of many `known` only some that begin alike are compared: comparing with 20,000 takes seconds.
+    """
 
     code = "not-found"
     http_status = 404
@@ -58,7 +67,13 @@ class NoSuchObject(StorekeeperError):
     def __init__(self, kind: str, wanted: str, known: tuple[str, ...] = ()) -> None:
         self.kind = kind
         self.wanted = wanted
-        near = get_close_matches(wanted, known, n=1)
+        if len(wanted) > TOLD_CHARACTERS:
+            wanted = wanted[:TOLD_CHARACTERS] + "…"
+        alike = known
+        if len(known) > COMPARED_NAMES:
+            begins = wanted[:ALIKE_CHARACTERS]
+            alike = tuple(islice((name for name in known if name.startswith(begins)), COMPARED_NAMES))
+        near = get_close_matches(wanted, alike, n=1)
         hint = f" Did you mean {near[0]!r}?" if near else ""
         if not near and 0 < len(known) <= 10:
             hint = f" There is: {', '.join(sorted(known))}."

@@ -1,0 +1,57 @@
+"""The ASGI application."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import structlog
+from litestar import Litestar
+from litestar.datastructures import State
+from litestar.exceptions import HTTPException
+from litestar.response import Response
+from litestar.types import ASGIApp
+
+from storekeeper.api.answers import failure
+from storekeeper.api.contract import Manager
+from storekeeper.api.door import door, our_fault
+from storekeeper.api.openapi import NO_SUCH_ROUTE, AnyRequest, Prepared, config
+from storekeeper.api.routes import ImageStorages, ManagerItself, response
+from storekeeper.errors import NoSuchRoute, StorekeeperError, UsageError
+
+log = structlog.get_logger()
+
+
+def create_app(manager: Manager, manager_id: str = "") -> ASGIApp:
+    """The API of one manager. `manager_id`: what it calls itself, by default nothing."""
+    prepared = Prepared()
+    app = Litestar(
+        route_handlers=[ImageStorages, ManagerItself],
+        state=State({"manager": manager, "manager_id": manager_id}),
+        openapi_config=config(prepared),
+        exception_handlers={StorekeeperError: _told, HTTPException: _translated, Exception: _hidden},
+        logging_config=None,
+    )
+    prepared.prepare(app.openapi_schema.to_schema())
+    return door(manager, app)
+
+
+def _told(_: AnyRequest, error: StorekeeperError) -> Response[Any]:
+    if error.http_status == 500:
+        return _hidden(_, error)
+    return response(failure(error))
+
+
+def _translated(_: AnyRequest, error: HTTPException) -> Response[Any]:
+    """What Litestar itself refuses, in our shape and words; its own may repeat the request."""
+    if error.status_code >= 500:
+        return _hidden(_, error)
+    if error.status_code == 404:
+        return response(failure(NoSuchRoute(NO_SUCH_ROUTE)))
+    return response(
+        failure(UsageError("This request cannot be meant; GET /schema/openapi.json describes the routes."))
+    )
+
+
+def _hidden(_: AnyRequest, error: Exception) -> Response[Any]:
+    log.error("A request failed", exc_info=error)
+    return response(failure(our_fault()))

@@ -1,0 +1,157 @@
+"""A typed client of the HTTP API. Synchronous, on the standard library, quick to import.
+
+>>> with Client("http://127.0.0.1:8017") as client:      # doctest: +SKIP
+...     for image in client.images("internal", format=["qcow2"]):
+...         print(image.image_id, image.allocated_bytes)
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Sequence
+from http.client import HTTPConnection, HTTPException
+from types import TracebackType
+from typing import TypeVar
+from urllib.parse import quote, urlencode, urlsplit
+
+import msgspec
+
+from storekeeper.document import (
+    DiskDetail,
+    ErrorMessage,
+    ImageDetail,
+    ImageStorageBasicInfo,
+    ImageStorageInfo,
+    ManagerInfo,
+)
+from storekeeper.errors import NoSuchObject, NotKnown, Refused, StorekeeperError, UsageError
+
+TIMEOUT_S = 10.0
+_NEXT = re.compile(r'<([^<>]*)>; rel="next"')
+
+T = TypeVar("T")
+
+
+class NotThere(NoSuchObject):
+    """The manager knows no such object; the sentence is the manager's."""
+
+    def __init__(self, message: str) -> None:
+        self.kind = "object"
+        self.wanted = ""
+        StorekeeperError.__init__(self, message)
+
+
+class Client:
+    """One connection to a manager, made when first needed and made again when it was lost.
+
+    Every method may raise what the manager answered (NotThere, UsageError, Refused, NotKnown while it
+    starts), and NotKnown when it does not answer.
+    """
+
+    def __init__(self, url: str, timeout_s: float = TIMEOUT_S) -> None:
+        parts = urlsplit(url)
+        try:
+            port = parts.port
+        except ValueError:
+            port = -1
+        if parts.scheme != "http" or not parts.hostname or port == -1 or parts.path.strip("/") or parts.query:
+            raise UsageError(f"{url!r} is no manager's URL; write http://127.0.0.1:8017.")
+        self.url = url.rstrip("/")
+        self._connection = HTTPConnection(parts.hostname, port, timeout=timeout_s)
+
+    def __enter__(self) -> Client:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Closes the connection."""
+        self._connection.close()
+
+    # --- what it can ask ------------------------------------------------------------------------
+
+    def storages(self) -> list[ImageStorageBasicInfo]:
+        """All image storages."""
+        return self._decoded("/imagestorages", list[ImageStorageBasicInfo])
+
+    def storage(self, image_storage_id: str) -> ImageStorageInfo:
+        """The full information of an image storage."""
+        return self._decoded(f"/imagestorages/{_quoted(image_storage_id)}", ImageStorageInfo)
+
+    def document(self, image_storage_id: str) -> bytes:
+        """The same, as the bytes that were sent."""
+        return self._get(f"/imagestorages/{_quoted(image_storage_id)}")[0]
+
+    def images(
+        self, image_storage_id: str, *, sort: str = "", **filters: Sequence[str]
+    ) -> Iterator[ImageDetail]:
+        """The images and clones of a storage, page after page. `filters`: fields, and what they may be."""
+        pairs = [(name, value) for name, values in filters.items() for value in values]
+        if sort:
+            pairs.append(("sort", sort))
+        target = f"/imagestorages/{_quoted(image_storage_id)}/images"
+        while target:
+            body, following = self._get(f"{target}?{urlencode(pairs)}" if pairs else target)
+            yield from _decode(body, list[ImageDetail])
+            target, pairs = following, []
+
+    def image(self, image_storage_id: str, volume_id: str, image_id: str) -> ImageDetail:
+        """All that is known of one image or clone."""
+        volume = f"/imagestorages/{_quoted(image_storage_id)}/volumes/{_quoted(volume_id)}"
+        return self._decoded(f"{volume}/images/{_quoted(image_id)}", ImageDetail)
+
+    def disks(self, image_storage_id: str) -> list[DiskDetail]:
+        """Every disk of every host of a storage."""
+        return self._decoded(f"/imagestorages/{_quoted(image_storage_id)}/disks", list[DiskDetail])
+
+    def manager_info(self) -> ManagerInfo:
+        """Which manager this is, and what it can do."""
+        return self._decoded("/managerinfo", ManagerInfo)
+
+    # --- how ------------------------------------------------------------------------------------
+
+    def _decoded(self, target: str, type_: type[T]) -> T:
+        return _decode(self._get(target)[0], type_)
+
+    def _get(self, target: str) -> tuple[bytes, str]:
+        """The body, and the target of the next page (`""` for none)."""
+        try:
+            self._connection.request("GET", target, headers={"Accept": "application/json"})
+            answer = self._connection.getresponse()
+            body = answer.read()
+        except (OSError, HTTPException) as error:
+            self._connection.close()
+            why = getattr(error, "strerror", None) or str(error) or type(error).__name__
+            raise NotKnown(
+                f"No manager answers at {self.url}: {why}. Start one with: storekeeper serve"
+            ) from error
+        if answer.status != 200:
+            raise _error(answer.status, body, self.url)
+        following = _NEXT.search(answer.getheader("Link", ""))
+        return body, following[1] if following else ""
+
+
+def _quoted(name: str) -> str:
+    return quote(name, safe="")
+
+
+def _decode(body: bytes, type_: type[T]) -> T:
+    try:
+        return msgspec.json.decode(body, type=type_)
+    except msgspec.DecodeError as error:
+        raise NotKnown(f"What answered is no manager of this version: {error}.") from error
+
+
+def _error(status: int, body: bytes, url: str) -> StorekeeperError:
+    """The error that an answer stands for."""
+    try:
+        message = msgspec.json.decode(body, type=ErrorMessage).message
+    except msgspec.DecodeError:
+        return NotKnown(f"What answers at {url} is no Storekeeper manager (HTTP {status}).")
+    if status == 404:
+        return NotThere(message)
+    kind = {403: Refused, 503: NotKnown}.get(status, UsageError if status < 500 else StorekeeperError)
+    return kind(message)
