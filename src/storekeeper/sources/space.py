@@ -7,18 +7,19 @@ include/uapi/linux/btrfs_tree.h (btrfs_super_block), fs/ocfs2/ocfs2_fs.h.
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from uuid import UUID
 
 from msgspec import Struct
 
 from storekeeper.errors import Denied, HostError
 from storekeeper.naming import escape
-from storekeeper.observation import UNKNOWN, DeclaredMount, Fact, Fault, Mount, Seen, Space
+from storekeeper.observation import UNKNOWN, Fact, Fault, Mount, Seen, Space
 from storekeeper.sources import ocfs2
 from storekeeper.sources.block_devices import node
 from storekeeper.sources.contract import FilesystemSpace, Host, Scope, facts_by_key, fault_of
-from storekeeper.sources.mounts import covering, declared_mounts, lies_in, mounted
+from storekeeper.sources.mounts import declared_mounts, lies_in, mounted
+from storekeeper.sources.standing import Standing, resolved, standing
 
 _NFS = frozenset({"nfs", "nfs4"})
 _CIFS = frozenset({"cifs", "smb3"})
@@ -60,51 +61,6 @@ def probe(host: Host, scope: Scope, last: Seen | None) -> Seen:  # noqa: ARG001
         source="space", scope=scope.key, facts=facts_by_key(facts), faults=faults,
         took_s=time.monotonic() - started,
     )  # fmt: skip
-
-
-class Standing(Struct, frozen=True):
-    """How a place is mounted. `path` is the place with its symbolic links resolved, escaped as mountinfo's
-    paths are; `missing`: it must be a mount point, or lie in a mount, and does not.
-    """
-
-    path: str
-    mount: Mount | None
-    is_mount_point: bool
-    must_be_mount: bool
-    missing: bool
-
-
-def standing(mounts: Sequence[Mount], declared: Iterable[DeclaredMount], scope: Scope, path: str) -> Standing:
-    """How the scope's root, which is `path` with its symbolic links resolved, is mounted. Pure.
-
-    Of the declared places the nearest at or above it counts: what lies below a missing mount is no more
-    there than what lies at it. An automount point that nothing is mounted over is no mount.
-    """
-    mount = covering(mounts, path)
-    place = mount.mount_point if mount is not None and mount.filesystem_type != "autofs" else ""
-    roots = {path, escape(scope.root)}
-    above = [row.key for row in declared if row.key != "/" and any(lies_in(root, row.key) for root in roots)]
-    nearest = max(above, key=len, default="")
-    declared_here = nearest in roots
-    below_missing = bool(nearest) and not declared_here and not lies_in(place or "/", nearest)
-    must = declared_here or below_missing
-    return Standing(
-        path=path, mount=mount, is_mount_point=place == path, must_be_mount=must,
-        missing=below_missing or ((must or scope.must_be_mount or bool(scope.source)) and place != path),
-    )  # fmt: skip
-
-
-def resolved(host: Host, mounts: Sequence[Mount], root: str) -> str:
-    """The root with its symbolic links resolved, escaped. A mount point is never touched for that, nor is
-    a place that is absent resolved.
-    """
-    escaped = escape(root)
-    if any(mount.mount_point == escaped for mount in mounts):
-        return escaped
-    try:
-        return escape(host.resolve(root))
-    except HostError:
-        return escaped
 
 
 def _look(host: Host, scope: Scope) -> Space:

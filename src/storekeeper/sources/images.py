@@ -1,0 +1,340 @@
+"""The disk images of one volume, from their own first bytes.
+
+A look stats everything and reads only what changed since the last one. What it must know for that, and
+what is no fact, is in the `Looked` that it returns; a plain `Seen` of an earlier run does as well, only
+that what proved to be no image is then read once more.
+"""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Callable, Sequence
+from typing import Literal, cast
+
+from msgspec.structs import replace
+
+from storekeeper.errors import Absent, BadHeader, HostError, Unreadable
+from storekeeper.formats import identify, raw
+from storekeeper.formats.contract import fault_of as header_fault_of
+from storekeeper.naming import escape, unescape
+from storekeeper.observation import UNKNOWN, Fact, Fault, Header, Image, Seen
+from storekeeper.sources import joining
+from storekeeper.sources.contract import FileRow, Host, OpenImage, Scope, fault_of
+from storekeeper.sources.standing import Standing, footing
+from storekeeper.sources.threads import SAMPLE, latency_rules, threads_for
+from storekeeper.sources.walking import Unseen, below_skipped, walk
+
+# Filesystems that can share extents: there, a file that nothing shows to be an image may be a copy of one.
+SHARING_FILESYSTEMS = frozenset({"xfs", "btrfs", "ocfs2", "bcachefs"})
+
+Evidence = Literal["header", "partition-table", "name", "used", "none"]
+
+_TEMPORARY = (".part", ".partial", ".tmp", ".crdownload", ".filepart")
+_BATCH = 4096
+# A file written within a clock tick of being read has the same times as before: what changed since
+# shortly before the last look began is read again.
+_TICK_NS = 20_000_000
+
+
+class Looked(Seen, frozen=True, kw_only=True):
+    """A look, and what the next one is spared by it. Only the `Seen` in it travels.
+
+    `files`: what each file is by itself, the further files of images too. `claims`: the keys of the
+    further files by image. `dismissed`: marks of the files that are no images. `used`: the scope's.
+    `at_ns`: when the last whole look began (epoch). `threads`: how many opened files best.
+    """
+
+    files: dict[str, Image]
+    claims: dict[str, tuple[str, ...]]
+    dismissed: set[int]
+    used: dict[str, str]
+    at_ns: int
+    threads: int
+
+
+def probe(host: Host, scope: Scope, last: Seen | None, now_ns: Callable[[], int] = time.time_ns) -> Seen:
+    """All images of the scope's volume; with `scope.paths`, `last` with what was found at those."""
+    started, at_ns = time.monotonic(), now_ns()
+    try:
+        here = footing(host, scope)
+        look = _Look(host, scope, _former(scope, last), here)
+        if scope.paths and last is not None and last.blind is None:
+            at_ns = look.former.at_ns
+            look.at([unescape(path) for path in scope.paths])
+        else:
+            look.everywhere()
+        if _mount_id(footing(host, scope)) != _mount_id(here):
+            raise Unreadable(escape(scope.root), "something else was mounted there while it was looked at")
+        return look.seen(at_ns, time.monotonic() - started)
+    except HostError as error:
+        fault, took_s = fault_of(error, "*"), time.monotonic() - started
+        if last is None:
+            return Seen(source="images", scope=scope.key, facts={}, faults=(fault,), took_s=took_s)
+        return replace(last, faults=(fault,), took_s=took_s)
+
+
+def _mount_id(here: Standing) -> str:
+    return here.mount.key if here.mount is not None else ""
+
+
+def _former(scope: Scope, last: Seen | None) -> Looked:
+    if isinstance(last, Looked):
+        return last
+    # What an earlier run had seen: each file by itself, unless its fact is of several files, or hangs on
+    # what guests used then.
+    files = {
+        key: image
+        for key, image in (last.facts if last is not None else {}).items()
+        if isinstance(image, Image)
+        and not joining.names(image.header)
+        and image.evidence not in {"used", "none"}
+        and key not in scope.used
+    }
+    facts = last.facts if last is not None else {}
+    return Looked(
+        source="images", scope=scope.key, facts=facts, files=files, claims={}, dismissed=set(),
+        used=scope.used, at_ns=sys.maxsize, threads=scope.threads,
+    )  # fmt: skip
+
+
+class _Look:
+    """One look. `files` and `dismissed` become the next `Looked`'s."""
+
+    def __init__(self, host: Host, scope: Scope, former: Looked, here: Standing) -> None:
+        self.host = host
+        self.scope = scope
+        self.former = former
+        self.unseen = Unseen()
+        kind = here.mount.filesystem_type if here.mount is not None else ""
+        self._sharing = kind in SHARING_FILESYSTEMS
+        self._latent = latency_rules(kind)
+        self._threads = former.threads
+        self._roots = tuple({escape(scope.root), here.path})
+        self._files: dict[str, Image] = {}
+        self._dismissed: set[int] = set()
+        self._reread: set[str] = set()
+        self._waiting: dict[bytes, str] = {}
+        self._headers: dict[Header, Header] = {}
+        self._trusted_before_ns = former.at_ns - _TICK_NS
+        # Who uses a file decides what it is.
+        self._requalified = {key for key, _ in former.used.items() ^ scope.used.items()}
+        self._known = former.files
+        if self._requalified:
+            self._known = {key: file for key, file in former.files.items() if key not in self._requalified}
+
+    # --- where to look ----------------------------------------------------------------------------
+
+    def everywhere(self) -> None:
+        """Looks at every file."""
+        for path, prefix, names, rows in walk(self.host, self.scope, self.unseen, threads=self._threads):
+            self._take(path, prefix, names, rows)
+        self._open()
+        self._keep_hidden(self.former.files)
+
+    def at(self, paths: Sequence[bytes]) -> None:
+        """Looks at these files and directories only; everything else is as it was."""
+        self._dismissed = set(self.former.dismissed)
+        paths = sorted({path for path in paths if not below_skipped(path)})
+        gone = {escape(path) for path in paths}
+        directories = []
+        for path, row in zip(paths, self.host.look(self.scope.root, paths), strict=True):
+            if row is None:
+                directories.append(path)
+                continue
+            above, _, name = path.rpartition(b"/")
+            self._take(above, f"{escape(above)}/" if above else "", [escape(name)], [row])
+        for directory in directories:
+            for files in walk(self.host, self.scope, self.unseen, below=directory, threads=self._threads):
+                self._take(*files)
+        self._open()
+        below = tuple(f"{escape(path)}/" for path in directories)
+        self._keep_hidden({key: file for key, file in self.former.files.items() if key.startswith(below)})
+        kept = {
+            key: file
+            for key, file in self.former.files.items()
+            if key not in gone and not (below and key.startswith(below))
+        }
+        self._files = {**kept, **self._files}
+        for fault in self.former.faults:
+            if (
+                fault.hides not in gone
+                and not (below and fault.hides.startswith(below))
+                and fault.hides != "*"
+            ):
+                self.unseen.add(fault)
+
+    def _keep_hidden(self, former: dict[str, Image]) -> None:
+        """What a fault kept from being seen is as it was."""
+        if self.unseen.prefixes:
+            hidden = tuple(self.unseen.prefixes)
+            kept = {key: file for key, file in former.items() if key.startswith(hidden)}
+            self._files = {**kept, **self._files}
+
+    def _take(self, above: bytes, prefix: str, names: Sequence[str], rows: Sequence[FileRow]) -> None:
+        """Takes the files of one directory: those that did not change as they are known."""
+        files, known, dismissed = self._files, self._known, self.former.dismissed
+        used, trusted_before_ns = self.scope.used, self._trusted_before_ns
+        for name, row in zip(names, rows, strict=True):
+            key = prefix + name
+            _, inode, size, blocks, modified_ns, changed_ns, _ = row
+            old = known.get(key)
+            if old is None:
+                mark = hash((key, inode, size, modified_ns, changed_ns))
+                if mark in dismissed and changed_ns < trusted_before_ns and key not in self._requalified:
+                    self._dismissed.add(mark)
+                    continue
+            elif (
+                old.inode == inode
+                and old.file_bytes == size
+                and old.changed_ns == changed_ns < trusted_before_ns
+                and old.modified_ns == modified_ns
+            ):
+                if old.allocated_bytes != blocks << 9:
+                    old = replace(old, allocated_bytes=blocks << 9)
+                files[key] = old
+                continue
+            if _is_temporary(name) and key not in used:
+                continue
+            self._waiting[above + b"/" + row.name if above else row.name] = key
+        if len(self._waiting) >= _BATCH:
+            self._open()
+
+    # --- reading ----------------------------------------------------------------------------------
+
+    def _open(self) -> None:
+        """Reads the files that wait for it."""
+        paths = list(self._waiting)
+        if self._latent and len(paths) > SAMPLE and self._threads == 1:
+            sample, paths = paths[:SAMPLE], paths[SAMPLE:]
+            started = time.monotonic()
+            self.host.open_images(self.scope.root, sample, self._inspect, failed=self._failed)
+            self._threads = threads_for((time.monotonic() - started) / SAMPLE)
+        if paths:
+            self.host.open_images(
+                self.scope.root, paths, self._inspect, failed=self._failed, threads=self._threads
+            )
+        self._waiting = {}
+
+    def _inspect(self, path: bytes, file: OpenImage) -> None:
+        """What one open file is. May run in several threads."""
+        key = self._waiting[path]
+        _, inode, size, blocks, modified_ns, changed_ns, _ = file.row
+        header = identify(file)
+        temporary = _is_temporary(key.rpartition("/")[2])
+        evidence: Evidence | None = "header" if header is not None else raw.evidence(key, file)
+        if key in self.scope.used and (temporary or evidence in {None, "none"}):
+            evidence = "used"
+        if evidence is None or (evidence == "none" and not self._sharing):
+            self._dismissed.add(hash((key, inode, size, modified_ns, changed_ns)))
+            return
+        if header is None:
+            header = raw.inspect(file)
+        image = Image(
+            key=key,
+            evidence=evidence,
+            header=self._headers.setdefault(header, header),
+            file_bytes=size,
+            allocated_bytes=blocks << 9,
+            inode=inode,
+            modified_ns=modified_ns,
+            # One number object for equal times: 20,000 images are to fit into little memory.
+            changed_ns=modified_ns if changed_ns == modified_ns else changed_ns,
+            born_ns=modified_ns if file.born_ns == modified_ns else file.born_ns,
+            temporary=temporary,
+        )
+        old = self.former.files.get(key)
+        self._files[key] = old if old is not None and old == image else image
+        self._reread.add(key)
+
+    def _failed(self, path: bytes, error: Exception) -> None:
+        """A file that cannot be read stays the image that it was, and is tried again at the next look."""
+        key = self._waiting[path]
+        if isinstance(error, Absent):
+            return
+        if isinstance(error, HostError):
+            fault = fault_of(error, key)
+        elif isinstance(error, BadHeader):
+            fault = header_fault_of(error)
+        else:
+            fault = Fault(code="internal", text=f"{key} could not be inspected: {error!r}", hides=key)
+        old = self.former.files.get(key)
+        if old is None:
+            self.unseen.add(fault)
+            return
+        self._files[key] = replace(old, changed_ns=UNKNOWN, faults=(replace(fault, hides=""),))
+        self._reread.add(key)
+
+    # --- images of several files ------------------------------------------------------------------
+
+    def seen(self, at_ns: int, took_s: float) -> Looked:
+        """The look as a whole."""
+        claims = self._claims()
+        self._add_members(claims)
+        return Looked(
+            source="images",
+            scope=self.scope.key,
+            facts=self._facts(claims),
+            faults=self.unseen.told(),
+            took_s=took_s,
+            files=self._files,
+            claims=claims,
+            dismissed=self._dismissed,
+            used=self.scope.used,
+            at_ns=at_ns,
+            threads=self._threads,
+        )
+
+    def _claims(self) -> dict[str, tuple[str, ...]]:
+        """The further files of each image that has some. A guest's declared format goes before a header."""
+        files, used = self._files, self.scope.used
+        claims = {
+            key: members
+            for key, members in self.former.claims.items()
+            if key in files and key not in self._reread
+        }
+        for key in self._reread:
+            header = files[key].header
+            if (header.extents or header.data_file) and used.get(key, "") in {"", header.format}:
+                claims[key] = joining.members(files[key], self._roots)
+        return claims
+
+    def _add_members(self, claims: dict[str, tuple[str, ...]]) -> None:
+        """Looks at the further files that are no images by themselves, and forgets the unclaimed ones."""
+        claimed = {key for members in claims.values() for key in members}
+        for key in {key for members in self.former.claims.values() for key in members} - claimed:
+            if key in self._files and self._files[key].evidence == "none":
+                del self._files[key]
+        missing = sorted(claimed - self._files.keys())
+        paths = [unescape(key) for key in missing]
+        for key, row in zip(missing, self.host.look(self.scope.root, paths) if paths else (), strict=True):
+            if row is not None:
+                self._files[key] = Image(
+                    key=key, evidence="none", header=Header(format="raw", virtual_bytes=row.size),
+                    file_bytes=row.size, allocated_bytes=row.blocks << 9, inode=row.inode,
+                    modified_ns=row.modified_ns, changed_ns=row.changed_ns,
+                )  # fmt: skip
+
+    def _facts(self, claims: dict[str, tuple[str, ...]]) -> dict[str, Fact]:
+        """The images: files that no other claims, those of several files joined."""
+        files, former = self._files, self.former
+        if not claims:
+            return cast("dict[str, Fact]", files)
+        hidden = joining.suppressed(claims, self.scope.used)
+        facts: dict[str, Fact] = {
+            key: file
+            for key, file in files.items()
+            if key not in hidden and (self._sharing or file.evidence != "none")
+        }
+        for key, members in claims.items():
+            old = former.facts.get(key)
+            if old is not None and all(files.get(each) is former.files.get(each) for each in (key, *members)):
+                facts[key] = old
+            else:
+                image = joining.joined(files[key], files, self._roots)
+                facts[key] = old if old == image else image
+        return facts
+
+
+def _is_temporary(name: str) -> bool:
+    return name.startswith(".") or name.endswith(_TEMPORARY)
