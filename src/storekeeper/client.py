@@ -1,14 +1,14 @@
 """A typed client of the HTTP API. Synchronous, on the standard library, quick to import.
 
 >>> with Client("http://127.0.0.1:8017") as client:      # doctest: +SKIP
-...     for image in client.images("internal", format=["qcow2"]):
+...     for image in client.images("internal", {"format": ["qcow2"]}):
 ...         print(image.image_id, image.allocated_bytes)
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from http.client import HTTPConnection, HTTPException
 from types import TracebackType
 from typing import TypeVar
@@ -24,21 +24,12 @@ from storekeeper.document import (
     ImageStorageInfo,
     ManagerInfo,
 )
-from storekeeper.errors import NoSuchObject, NotKnown, Refused, StorekeeperError, UsageError
+from storekeeper.errors import NotKnown, NotThere, Refused, StorekeeperError, UsageError
 
 TIMEOUT_S = 10.0
 _NEXT = re.compile(r'<([^<>]*)>; rel="next"')
 
 T = TypeVar("T")
-
-
-class NotThere(NoSuchObject):
-    """The manager knows no such object; the sentence is the manager's."""
-
-    def __init__(self, message: str) -> None:
-        self.kind = "object"
-        self.wanted = ""
-        StorekeeperError.__init__(self, message)
 
 
 class Client:
@@ -86,12 +77,10 @@ class Client:
         return self._get(f"/imagestorages/{_quoted(image_storage_id)}")[0]
 
     def images(
-        self, image_storage_id: str, *, sort: str = "", **filters: Sequence[str]
+        self, image_storage_id: str, filters: Mapping[str, Sequence[str]] | None = None
     ) -> Iterator[ImageDetail]:
         """The images and clones of a storage, page after page. `filters`: fields, and what they may be."""
-        pairs = [(name, value) for name, values in filters.items() for value in values]
-        if sort:
-            pairs.append(("sort", sort))
+        pairs = [(name, value) for name, values in (filters or {}).items() for value in values]
         target = f"/imagestorages/{_quoted(image_storage_id)}/images"
         while target:
             body, following = self._get(f"{target}?{urlencode(pairs)}" if pairs else target)

@@ -80,6 +80,14 @@ class NoSuchObject(StorekeeperError):
         super().__init__(f"No {kind} {wanted!r}.{hint}")
 
 
+class NotThere(StorekeeperError):
+    """A manager answered that it knows no such object; the sentence is the manager's."""
+
+    code = "not-found"
+    http_status = 404
+    exit_code = EXIT_NO_SUCH_OBJECT
+
+
 class NoSuchRoute(StorekeeperError):
     """A request for a path that the API does not have. The path is not repeated: it may hold secrets."""
 
