@@ -8,9 +8,10 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Callable, Coroutine
 from contextlib import asynccontextmanager
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -31,8 +32,8 @@ async def workers() -> AsyncIterator[Workers]:
         await running.close()
 
 
-def ask(source: str, root: object = "", **more: object) -> Ask:
-    return Ask(number=7, source=source, scope=Scope(key="storage/volume", root=str(root)), **more)
+def ask(source: str, root: object = "", *, full: bool = False) -> Ask:
+    return Ask(number=7, source=source, scope=Scope(key="storage/volume", root=str(root)), full=full)
 
 
 async def until(condition: Callable[[], bool], within_s: float = 10) -> None:
@@ -49,8 +50,8 @@ def alive(pid: int) -> bool:
         return False
 
 
-def run(test: Callable[[], Awaitable[None]]) -> None:
-    asyncio.run(asyncio.wait_for(test(), 60))  # type: ignore[arg-type]
+def run(test: Callable[[], Coroutine[Any, Any, None]]) -> None:
+    asyncio.run(asyncio.wait_for(test(), 60))
 
 
 def test_an_answer_is_full_at_first_and_then_only_what_changed(tmp_path: Path) -> None:

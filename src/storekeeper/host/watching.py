@@ -10,6 +10,7 @@ from __future__ import annotations
 import errno
 import os
 import struct
+import time
 from collections.abc import Callable
 from contextlib import suppress
 
@@ -32,6 +33,7 @@ MASK = (
 )  # fmt: skip
 _EVENT = struct.Struct("=iIII")  # watch, mask, cookie, length of the name
 _READ_BYTES = 1 << 16
+_GATHERING_S = 0.002  # after a first event, told at once, what follows comes together
 
 Send = Callable[[Hint | Unwatched], None]
 
@@ -59,6 +61,7 @@ class DirectoryWatch:
             self._add(b"")
             while self._paths:
                 self._tell(os.read(self._descriptor, _READ_BYTES))
+                time.sleep(_GATHERING_S)
         except OSError as error:
             self._unwatched(str(failure(self._root, error)))
         else:
