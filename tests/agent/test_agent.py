@@ -34,6 +34,7 @@ class Asked:
 
     asked: list[tuple[str, str, tuple[str, ...]]] = field(default_factory=list)
     lasts: list[Seen | None] = field(default_factory=list)
+    watched: list[tuple[str, str]] = field(default_factory=list)
     gate: asyncio.Event = field(default_factory=asyncio.Event)
     under_way: int = 0
     most_under_way: int = 0
@@ -49,6 +50,9 @@ class Asked:
         self.under_way -= 1
         fact = Pool(key=str(len(self.asked)), name="p", kind="dir", target="/p")
         return Changes(source=source.name, scope=scope.key, full=full, facts=[fact], gone=[], faults=())
+
+    async def watch(self, source: Source, scope: Scope) -> None:
+        self.watched.append((source.name, scope.root))
 
 
 @dataclass
@@ -183,5 +187,19 @@ def test_a_changed_scope_is_looked_at_anew_at_once() -> None:
         agent.hint("images", "s/a", ("marker",))
         await delivered.until(3)
         assert [paths for _, _, paths in asked.asked] == [(), (), ("marker",)]
+
+    run(scenario)
+
+
+def test_a_place_is_watched_before_its_first_look_and_a_new_place_again() -> None:
+    async def scenario(agent: Agent, asked: Asked, delivered: Delivered) -> None:
+        agent.rescope([("images", A)])
+        await delivered.until(1)
+        assert asked.watched == [("images", "/a")]
+        agent.hint("images", "s/a")
+        await delivered.until(2)
+        agent.rescope([("images", Scope(key="s/a", root="/elsewhere"))])
+        await delivered.until(3)
+        assert asked.watched == [("images", "/a"), ("images", "/elsewhere")]
 
     run(scenario)

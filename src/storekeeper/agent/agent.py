@@ -105,7 +105,11 @@ class Agent:
 
     async def _keep(self, keeper: _Keeper) -> None:
         paths: tuple[str, ...] = ()
+        watched: Scope | None = None
         while True:
+            if watched is None or watched.root != keeper.scope.root:
+                watched = keeper.scope
+                await self._asker.watch(keeper.source, watched)
             await self._look(keeper, paths)
             paths = await self._next(keeper)
 

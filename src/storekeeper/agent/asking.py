@@ -4,9 +4,15 @@ from __future__ import annotations
 
 from typing import Protocol
 
+from storekeeper.errors import HostError
+from storekeeper.host.wire import Ask, Watch
+from storekeeper.host.workers import Workers
 from storekeeper.observation import Fault, Seen
 from storekeeper.report import Changes
 from storekeeper.sources.contract import Host, Scope, Source
+
+# Sources for which a worker knows events: kernel's (inotify, mountinfo) or libvirt's.
+WATCHED = frozenset({"mounts", "guests", "images"})
 
 
 class Asker(Protocol):
@@ -17,18 +23,43 @@ class Asker(Protocol):
     ) -> Changes:
         """Looks with `source` at `scope`; `last` is what an earlier run had seen."""
 
+    async def watch(self, source: Source, scope: Scope) -> None:
+        """Has hints sent for this scope from now on, where its source has events."""
+
 
 def lane(source: Source, scope: Scope) -> str:
     """The worker that looks: one a host source, one a volume, so that a hang costs one."""
     return source.name if source.of == "host" else scope.key
 
 
-def blind(source: Source, scope: Scope, code: str, text: str) -> Changes:
-    """The answer of a source that could not look at all: what was seen before stays."""
-    return Changes(
-        source=source.name, scope=scope.key, full=False, facts=[], gone=[],
-        faults=(Fault(code=code, text=text, hides="*"),),
-    )  # fmt: skip
+class WorkerAsker:
+    """Asks worker processes: whatever hangs, hangs there."""
+
+    def __init__(self, workers: Workers) -> None:
+        self._workers = workers
+
+    async def ask(
+        self, source: Source, scope: Scope, *, full: bool = False, last: Seen | None = None
+    ) -> Changes:
+        """See `Asker`. A look that fails or times out hides all of its scope: what was seen stays."""
+        ask = Ask(number=0, source=source.name, scope=scope, full=full, last=last)
+        try:
+            told = await self._workers.ask(lane(source, scope), ask, source.deadline_s)
+        except HostError as error:
+            return Changes(
+                source=source.name, scope=scope.key, full=False, facts=[], gone=[],
+                faults=(Fault(code=error.code, text=error.text, hides="*"),),
+            )  # fmt: skip
+        return told.changes
+
+    async def watch(self, source: Source, scope: Scope) -> None:
+        """See `Asker`. Where nothing can be watched now, the walk is what tells."""
+        if source.name not in WATCHED:
+            return
+        try:
+            await self._workers.watch(lane(source, scope), Watch(source=source.name, scope=scope))
+        except HostError:
+            return  # the lane is stuck; its next worker watches
 
 
 class DirectAsker:
@@ -51,3 +82,6 @@ class DirectAsker:
             source=seen.source, scope=seen.scope, full=True, facts=list(seen.facts.values()), gone=[],
             faults=seen.faults, took_s=seen.took_s,
         )  # fmt: skip
+
+    async def watch(self, source: Source, scope: Scope) -> None:
+        """A captured machine does not change."""

@@ -120,9 +120,14 @@ class Manager:
         self._truth, self._published, self._listing = await asyncio.to_thread(
             _published, self._declaration, views, self._truth, self._clock(), self._published, self._listing
         )
-        for host_id, wanted in scopes(self._declaration, views).items():
+        for host_id, wanted in scopes(self._declaration, views, self._truth.memory).items():
             self._rescope(host_id, wanted)
         self.ready = self.ready or self._answered()
+
+    async def close(self) -> None:
+        """Writes what is not written yet, and closes the store."""
+        await self.write_behind()
+        await asyncio.to_thread(self._store.close)
 
     async def _publish_forever(self) -> None:
         while True:

@@ -1,0 +1,97 @@
+"""A manager with this host's agent inside, serving: what `storekeeper serve` runs."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from contextlib import AsyncExitStack, suppress
+
+import structlog
+
+from storekeeper.agent.agent import Agent
+from storekeeper.agent.asking import WorkerAsker
+from storekeeper.api.app import create_app
+from storekeeper.api.server import answer, listening
+from storekeeper.database import open_store
+from storekeeper.declaration import Declaration
+from storekeeper.host.wire import Hint
+from storekeeper.host.workers import Workers
+from storekeeper.manager.manager import Manager
+from storekeeper.report import Changes
+from storekeeper.sources import SOURCES
+from storekeeper.sources.contract import Scope
+
+# A volume that does not answer is unknown after its deadline; nobody waits longer for the rest.
+READY_AT_THE_LATEST_S = 10.0
+
+log = structlog.get_logger()
+
+
+class Station:
+    """The agent and the manager of one process, joined: reports one way, scopes the other."""
+
+    def __init__(self, declaration: Declaration) -> None:
+        self._host_id = declaration.host_id
+        store = open_store(declaration.database)
+        self.workers = Workers()
+        self.manager = Manager(declaration, store, self._rescope, lambda: self.agent.answered)
+        known = {key: look.seen for key, look in self.manager.view(self._host_id).looks.items()}
+        self.agent = Agent(WorkerAsker(self.workers), self._deliver, SOURCES, known)
+
+    async def run(self) -> None:
+        """Looks, merges and publishes until cancelled."""
+        async with asyncio.TaskGroup() as group:
+            group.create_task(self.manager.run(), name="manager")
+            group.create_task(self._pass_hints(), name="hints")
+            group.create_task(self._ready_at_last(), name="ready")
+
+    async def close(self) -> None:
+        """Ends all that was started, and writes what is not written."""
+        await self.agent.close()
+        await self.workers.close()
+        await self.manager.close()
+
+    def _deliver(self, changes: Changes) -> None:
+        self.manager.apply(self._host_id, changes)
+
+    def _rescope(self, host_id: str, scopes: list[tuple[str, Scope]]) -> None:
+        if host_id == self._host_id:
+            self.agent.rescope(scopes)
+
+    async def _pass_hints(self) -> None:
+        while True:
+            hint = await self.workers.hints.get()
+            if isinstance(hint, Hint):
+                self.agent.hint(hint.source, hint.scope, hint.paths)
+            else:
+                log.warning("Cannot be watched; changes are seen by the next walk",
+                            scope=hint.scope, reason=hint.text)  # fmt: skip
+
+    async def _ready_at_last(self) -> None:
+        await asyncio.sleep(READY_AT_THE_LATEST_S)
+        self.manager.ready = True
+
+
+async def serve(declaration: Declaration, started: Callable[[str], None]) -> None:
+    """Serves until SIGTERM or SIGINT. `started` is called with the URL once requests are accepted.
+
+    Raises:
+        DeclarationError, Refused, NotKnown: the address or the database cannot be used.
+    """
+    async with AsyncExitStack() as stack:
+        bound = stack.enter_context(listening(declaration.listen))
+        station = Station(declaration)
+        stack.push_async_callback(station.close)
+        working = asyncio.create_task(station.run())
+        answering = asyncio.create_task(
+            answer(create_app(station.manager, declaration.host_id), bound, started)
+        )
+        try:
+            # Whichever ends first ends the other: a manager that fails must not go on serving old truth.
+            await asyncio.wait({working, answering}, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            for task in (working, answering):
+                task.cancel()
+        for task in (working, answering):
+            with suppress(asyncio.CancelledError):
+                await task
