@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 from msgspec import Struct
 
 from storekeeper.declaration import Volume
-from storekeeper.document import ImageStorageInfo
-from storekeeper.observation import Image, Seen, Sharing
+from storekeeper.document import DiskDetail, ImageStorageInfo
+from storekeeper.observation import Fault, Header, Image, Seen, Sharing
 
 
 class Look(Struct, frozen=True, kw_only=True):
@@ -34,20 +36,35 @@ class Memory(Struct, frozen=True, kw_only=True):
 
     `filesystem_ids`: the identity of the first good look. `mount_points`: volumes that were a mount at
     the first look. `parents`: decided reflink parents, image to parent. `first_seen`: when an image of a
-    reflink family was first seen, for filesystems that keep no birth time. `pending_heals`: Gluster
-    volume to the (brick, entries) of the last look.
+    reflink family was first seen, for filesystems that keep no birth time. `spaces`: total and available
+    bytes as last measured in the right place. `since`: each trouble of the volume to the look at which it
+    began; a brick with entries to heal counts when a later look than that still sees it.
     """
 
     filesystem_ids: dict[str, str] = {}
     mount_points: frozenset[str] = frozenset()
     parents: dict[str, dict[str, str]] = {}
     first_seen: dict[str, dict[str, float]] = {}
-    pending_heals: dict[str, frozenset[str]] = {}
+    spaces: dict[str, tuple[int, int]] = {}
+    since: dict[str, dict[str, float]] = {}
+
+
+class Basis:
+    """What a merge keeps for the next one, to do again only what changed. No part of the truth."""
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Basis)
+
+    __hash__ = None  # type: ignore[assignment]
 
 
 class ImageTruth(Struct, frozen=True, kw_only=True):
-    """One image or clone of a volume, resolved. `parent` is (volume id, image id); the volume id is
-    `""` when the parent is outside the storage or gone, and `parent` None for an image.
+    """One image or clone of a volume, resolved.
+
+    `parent` is (volume id, image id); the volume id is `""` when the parent is outside the storage or
+    gone, and `parent` None for an image. `header` is what holds instead of the image's own where a
+    guest's declared format wins over it. `faults` are those that only the merge can see, beside the
+    image's and the header's.
     """
 
     image: Image
@@ -55,8 +72,10 @@ class ImageTruth(Struct, frozen=True, kw_only=True):
     format: str
     guests: tuple[str, ...]
     parent: tuple[str, str] | None = None
-    parent_by: str = ""
+    parent_by: Literal["", "header", "extents"] = ""
     sharing: Sharing | None = None
+    header: Header | None = None
+    faults: tuple[Fault, ...] = ()
 
 
 class VolumeTruth(Struct, frozen=True, kw_only=True):
@@ -70,10 +89,14 @@ class VolumeTruth(Struct, frozen=True, kw_only=True):
 
 
 class StorageTruth(Struct, frozen=True, kw_only=True):
-    """One image storage: its document, and the volumes behind it for the detail routes."""
+    """One image storage: its document, and the volumes and all hosts' disks behind it for the detail
+    routes.
+    """
 
     document: ImageStorageInfo
     volumes: dict[str, VolumeTruth]
+    disks: list[DiskDetail] = []
+    basis: Basis | None = None
 
 
 class Truth(Struct, frozen=True, kw_only=True):

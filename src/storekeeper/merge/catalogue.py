@@ -1,0 +1,356 @@
+"""Every image of one storage, resolved, and kept so by doing again only what a change touches.
+
+A catalogue is a function of its inputs alone. `updated` follows each change along what depends on it:
+
+1. A file, or a guest that uses it, changed: what the file is by itself (`own`), and its hard links'.
+2. `own` changed: whom it claims (extents, data files), hence which files count as images.
+3. What counts changed: the parents of those whose headers may mean it.
+4. Any of these, or shared extents, changed: the reflink parents of those that share with it.
+5. A parent changed: the loops through it.
+
+From scratch is the same: an update of the empty catalogue, in which everything changed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+
+from msgspec import Struct
+
+from storekeeper.merge.clones import LOOP, header_parent, looping, not_found
+from storekeeper.merge.images import Own, own
+from storekeeper.merge.owners import Uses, guests
+from storekeeper.merge.places import Places, Ref
+from storekeeper.merge.sharing import Family, copies_of_raw, shared_with
+from storekeeper.merge.truth import ImageTruth
+from storekeeper.observation import Fact, Image, Sharing
+
+Keys = set[str]
+
+
+class Found(Struct, frozen=True):
+    """What was found on one volume: the facts of its images and extents looks, and who uses what.
+
+    `decided` and `first_seen` are the merge's memory of it.
+    """
+
+    files: Mapping[str, Fact]
+    sharing: Mapping[str, Fact]
+    uses: Mapping[str, Uses]
+    decided: Mapping[str, str]
+    first_seen: Mapping[str, float]
+
+
+NOTHING = Found({}, {}, {}, {}, {})
+
+
+class Shelf:
+    """One volume's part of a catalogue. Never changed once its catalogue is made."""
+
+    def __init__(self, former: Shelf | None, found: Found) -> None:
+        self.found = found
+        self.own: dict[str, Own] = dict(former.own) if former else {}
+        self.names_of_inode: dict[int, tuple[str, ...]] = dict(former.names_of_inode) if former else {}
+        self.maybe_copies: Keys = set(former.maybe_copies) if former else set()
+        self.copies: frozenset[str] = former.copies if former else frozenset()
+        self.counted: Keys = set(former.counted) if former else set()
+        self.decided: dict[str, str] = dict(found.decided)
+        self.first_seen: dict[str, float] = dict(found.first_seen)
+        self.truths: dict[str, ImageTruth] = dict(former.truths) if former else {}
+
+
+class Catalogue:
+    """All volumes' shelves, and what crosses volumes. `changed`: the images that were resolved anew when
+    it was made from the one before, by volume.
+    """
+
+    def __init__(self, places: Places, former: Catalogue | None = None) -> None:
+        self.places = places
+        self.shelves: dict[str, Shelf] = dict(former.shelves) if former else {}
+        self.claimed: dict[Ref, int] = dict(former.claimed) if former else {}
+        self.by_unique_id: dict[str, tuple[Ref, ...]] = dict(former.by_unique_id) if former else {}
+        self.parents: dict[Ref, Ref] = dict(former.parents) if former else {}
+        self.by_extents: set[Ref] = set(former.by_extents) if former else set()
+        self.loops: frozenset[Ref] = former.loops if former else frozenset()
+        self.changed: dict[str, Keys] = {}
+
+
+def updated(former: Catalogue, found: Mapping[str, Found], now: float) -> Catalogue:
+    """The catalogue of what is found now; `former` itself when that is the same.
+
+    `former` must be of the same places, and have left the memory that `found` brings.
+    """
+    if former.shelves.keys() == found.keys() and all(
+        _same(former.shelves[volume_id].found, each) for volume_id, each in found.items()
+    ):
+        return former
+    catalogue = Catalogue(former.places, former)
+    _Update(former, catalogue, found, now).run()
+    return catalogue
+
+
+def _same(one: Found, other: Found) -> bool:
+    return one.files is other.files and one.sharing is other.sharing and one.uses is other.uses
+
+
+class _Update:
+    """One run from a catalogue to the next; each step leaves what it changed for the later ones."""
+
+    def __init__(self, former: Catalogue, now: Catalogue, found: Mapping[str, Found], at: float) -> None:
+        self.former = former
+        self.now = now
+        self.found = found
+        self.at = at
+        volumes = found.keys()
+        self.touched: dict[str, Keys] = {volume_id: set() for volume_id in volumes}
+        self.shared: dict[str, Keys] = {volume_id: set() for volume_id in volumes}
+        self.joined_or_left: dict[str, Keys] = {volume_id: set() for volume_id in volumes}
+        self.reparented: dict[str, Keys] = {volume_id: set() for volume_id in volumes}
+        self.claims_touched: set[Ref] = set()
+        self.ids_touched: set[str] = set()
+
+    def run(self) -> None:
+        for volume_id, found in self.found.items():
+            self.now.shelves[volume_id] = Shelf(self.former.shelves.get(volume_id), found)
+        for volume_id in self.found:
+            self._files(volume_id)
+        for volume_id in self.found:
+            self._count(volume_id)
+        self._index_unique_ids()
+        self._header_parents()
+        for volume_id in self.found:
+            self._extent_parents(volume_id)
+        self._loops()
+        for volume_id in self.found:
+            self._truths(volume_id)
+
+    # --- 1: files and their guests ---------------------------------------------------------------
+
+    def _files(self, volume_id: str) -> None:
+        shelf = self.now.shelves[volume_id]
+        former = self._found_before(volume_id)
+        changed = differing(former.files, shelf.found.files)
+        self.shared[volume_id] = differing(former.sharing, shelf.found.sharing)
+        touched = changed | differing(former.uses, shelf.found.uses)
+        linked: Keys = set()
+        for key in touched:
+            linked.update(_names(shelf, former.files.get(key), key))
+        for key in changed:
+            _link(shelf, key, former.files.get(key), shelf.found.files.get(key))
+        for key in touched:
+            linked.update(_names(shelf, shelf.found.files.get(key), key))
+        touched |= linked
+        for key in touched:
+            self._own(volume_id, key, shelf)
+        self.touched[volume_id] = touched
+
+    def _own(self, volume_id: str, key: str, shelf: Shelf) -> None:
+        image = shelf.found.files.get(key)
+        before = shelf.own.pop(key, None)
+        shelf.maybe_copies.discard(key)
+        if before is not None and before.claims:
+            self._claim(before.claims, -1)
+        if not isinstance(image, Image):
+            return
+        uses = shelf.found.uses.get(key, ())
+        names = _names(shelf, image, key)
+        if len(names) > 1:
+            uses = tuple(sorted({use for name in names for use in shelf.found.uses.get(name, ())}))
+        now = own((volume_id, key), image, uses, self.now.places)
+        shelf.own[key] = now
+        if now.may_be_copy:
+            shelf.maybe_copies.add(key)
+        if now.claims:
+            self._claim(now.claims, 1)
+
+    def _claim(self, refs: Iterable[Ref], by: int) -> None:
+        for ref in refs:
+            self.now.claimed[ref] = self.now.claimed.get(ref, 0) + by
+            self.claims_touched.add(ref)
+
+    # --- 2: what counts as an image --------------------------------------------------------------
+
+    def _count(self, volume_id: str) -> None:
+        shelf, before = self.now.shelves[volume_id], self.former.shelves.get(volume_id)
+        counted_before = before.counted if before else set()
+        touched = self.touched[volume_id] | {key for where, key in self.claims_touched if where == volume_id}
+        shelf.counted -= shelf.copies
+        for key in touched:
+            known = shelf.own.get(key)
+            if known is not None and known.counts and not self._hidden(volume_id, key, known):
+                shelf.counted.add(key)
+            else:
+                shelf.counted.discard(key)
+        former_copies = shelf.copies
+        free = {key for key in shelf.maybe_copies if not self._hidden(volume_id, key, shelf.own[key])}
+        shelf.copies = copies_of_raw(free, shelf.own, shelf.counted, shelf.found.sharing)
+        shelf.counted |= shelf.copies
+        self.joined_or_left[volume_id] = {
+            key
+            for key in touched | former_copies | shelf.copies
+            if (key in shelf.counted) != (key in counted_before)
+        }
+
+    def _hidden(self, volume_id: str, key: str, known: Own) -> bool:
+        """Whether a file is a part of another image. A guest's disk is none, nor is what has parts."""
+        return self.now.claimed.get((volume_id, key), 0) > 0 and not known.uses and not known.claims
+
+    # --- 3: parents by headers -------------------------------------------------------------------
+
+    def _index_unique_ids(self) -> None:
+        for volume_id, shelf in self.now.shelves.items():
+            before = self.former.shelves.get(volume_id)
+            for key in self.touched[volume_id] | self.joined_or_left[volume_id]:
+                ref = (volume_id, key)
+                if before is not None and key in before.counted:
+                    self._unique_id(before.own[key].header.unique_id, ref, there=False)
+                if key in shelf.counted:
+                    self._unique_id(shelf.own[key].header.unique_id, ref, there=True)
+
+    def _unique_id(self, unique_id: str, ref: Ref, *, there: bool) -> None:
+        if not unique_id:
+            return
+        self.ids_touched.add(unique_id)
+        others = tuple(each for each in self.now.by_unique_id.get(unique_id, ()) if each != ref)
+        self.now.by_unique_id[unique_id] = (*others, ref) if there else others
+
+    def _header_parents(self) -> None:
+        moved = {(volume_id, key) for volume_id, keys in self.joined_or_left.items() for key in keys}
+        counted = {volume_id: shelf.counted for volume_id, shelf in self.now.shelves.items()}
+        for volume_id, shelf in self.now.shelves.items():
+            dirty = self.touched[volume_id] | self.joined_or_left[volume_id]
+            if moved or self.ids_touched:
+                dirty |= {
+                    key
+                    for key, known in shelf.own.items()
+                    if known.parent_name
+                    and (not moved.isdisjoint(known.candidates) or known.parent_unique_id in self.ids_touched)
+                }
+            for key in dirty:
+                ref = (volume_id, key)
+                parent = None
+                if key in shelf.counted:
+                    parent = header_parent(ref, shelf.own[key], counted, self.now.by_unique_id)
+                if parent is not None or ref not in self.now.by_extents:
+                    self._reparent(ref, parent, by_extents=False)
+
+    def _reparent(self, ref: Ref, parent: Ref | None, *, by_extents: bool) -> None:
+        if parent == self.now.parents.get(ref) and by_extents == (ref in self.now.by_extents):
+            return
+        self.reparented[ref[0]].add(ref[1])
+        self.now.by_extents.discard(ref)
+        if parent is None:
+            self.now.parents.pop(ref, None)
+            return
+        self.now.parents[ref] = parent
+        if by_extents:
+            self.now.by_extents.add(ref)
+
+    # --- 4: parents by shared extents -------------------------------------------------------------
+
+    def _extent_parents(self, volume_id: str) -> None:
+        shelf = self.now.shelves[volume_id]
+        moved = self.touched[volume_id] | self.joined_or_left[volume_id] | self.reparented[volume_id]
+        dirty = moved | self.shared[volume_id]
+        if moved:
+            dirty |= {
+                key
+                for key, fact in shelf.found.sharing.items()
+                if isinstance(fact, Sharing) and not fact.shared_with.keys().isdisjoint(moved)
+            }
+        family = Family(shelf.own, shelf.counted, shelf.found.sharing, shelf.first_seen, self.at)
+        for key in dirty:
+            ref = (volume_id, key)
+            decided = shelf.decided.pop(key, None)
+            if ref in self.now.parents and ref not in self.now.by_extents:
+                continue
+            parent = None
+            if key in shelf.counted:
+                parent = family.parent(key, decided, self._children(ref, shelf))
+            if parent is not None:
+                shelf.decided[key] = parent
+            self._reparent(ref, (volume_id, parent) if parent else None, by_extents=parent is not None)
+        for remembered in (shelf.first_seen, shelf.decided):
+            for gone in remembered.keys() - shelf.own.keys():
+                del remembered[gone]
+
+    def _children(self, ref: Ref, shelf: Shelf) -> Keys:
+        """Those that share bytes with an image and name it as parent in their headers."""
+        children = set()
+        for peer in shared_with(shelf.found.sharing, ref[1]):
+            child = (ref[0], peer)
+            if self.now.parents.get(child) == ref and child not in self.now.by_extents:
+                children.add(peer)
+        return children
+
+    # --- 5: loops, and the truth of each image -----------------------------------------------------
+
+    def _loops(self) -> None:
+        changed = [(volume_id, key) for volume_id, keys in self.reparented.items() for key in keys]
+        if changed:
+            self.now.loops = looping(self.former.loops, changed, self.former.parents, self.now.parents)
+
+    def _truths(self, volume_id: str) -> None:
+        shelf = self.now.shelves[volume_id]
+        dirty = self.touched[volume_id] | self.joined_or_left[volume_id] | self.reparented[volume_id]
+        dirty |= self.shared[volume_id]
+        dirty |= {key for where, key in self.former.loops ^ self.now.loops if where == volume_id}
+        for key in dirty:
+            if key in shelf.counted:
+                shelf.truths[key] = self._truth((volume_id, key), shelf)
+            else:
+                shelf.truths.pop(key, None)
+        self.now.changed[volume_id] = dirty
+
+    def _truth(self, ref: Ref, shelf: Shelf) -> ImageTruth:
+        known = shelf.own[ref[1]]
+        parent = self.now.parents.get(ref)
+        sharing = shelf.found.sharing.get(ref[1])
+        faults = (*known.faults, *not_found(parent)) if known.faults or parent else ()
+        if ref in self.now.loops:
+            faults = (*faults, LOOP)
+        return ImageTruth(
+            image=known.image,
+            size_bytes=known.size_bytes,
+            format=known.header.format,
+            guests=guests(known.uses) if known.uses else (),
+            parent=parent,
+            parent_by="" if parent is None else "extents" if ref in self.now.by_extents else "header",
+            sharing=sharing if isinstance(sharing, Sharing) else None,
+            header=None if known.header is known.image.header else known.header,
+            faults=faults,
+        )
+
+    def _found_before(self, volume_id: str) -> Found:
+        shelf = self.former.shelves.get(volume_id)
+        return shelf.found if shelf else NOTHING
+
+
+def differing(old: Mapping[str, object], new: Mapping[str, object]) -> Keys:
+    """The keys at which the two differ. What did not change is mostly the very same object."""
+    if old is new:
+        return set()
+    changed = {key for key, value in new.items() if (before := old.get(key)) is not value and before != value}
+    added = sum(key not in old for key in changed)
+    if len(old) + added != len(new):
+        changed.update(old.keys() - new.keys())
+    return changed
+
+
+def _names(shelf: Shelf, fact: Fact | None, key: str) -> tuple[str, ...]:
+    """All names of the file that `key` is, when it has hard links; none but `key` otherwise."""
+    if not isinstance(fact, Image) or fact.inode <= 0:
+        return (key,)
+    return shelf.names_of_inode.get(fact.inode, (key,))
+
+
+def _link(shelf: Shelf, key: str, old: Fact | None, new: Fact | None) -> None:
+    """Files `key` under its new inode."""
+    if isinstance(old, Image):
+        others = tuple(name for name in shelf.names_of_inode.get(old.inode, ()) if name != key)
+        if others:
+            shelf.names_of_inode[old.inode] = others
+        else:
+            shelf.names_of_inode.pop(old.inode, None)
+    if isinstance(new, Image) and new.inode > 0:
+        shelf.names_of_inode[new.inode] = (*shelf.names_of_inode.get(new.inode, ()), key)

@@ -1,0 +1,131 @@
+"""Where each host is to look: the scope that travels back to the agents."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Mapping
+
+from storekeeper.declaration import Declaration, ImageStorage, Volume
+from storekeeper.merge.owners import GuestUses
+from storekeeper.merge.places import gluster_name, mounts, places_of, space
+from storekeeper.merge.storages import StorageBasis
+from storekeeper.merge.truth import HostView, Memory, Truth
+from storekeeper.merge.volumes import expected_of, place_trouble
+from storekeeper.naming import escape, unescape
+from storekeeper.sources import SOURCES
+from storekeeper.sources.contract import Scope
+
+# Where every call is a round trip, many at once; on a local filesystem more threads only get in each
+# other's way.
+_REMOTE = ("nfs", "nfs4", "cifs", "smb3", "ceph", "fuse.")
+_REMOTE_THREADS = 16
+# Those that can share extents between files and tell of it (FIEMAP).
+_REFLINK = frozenset({"xfs", "btrfs", "ocfs2"})
+# Another host is asked about Gluster when the one in charge is silent for longer than the others by this.
+_GLUSTER_SILENCE_S = 60.0
+
+
+def scopes(
+    declaration: Declaration, views: Mapping[str, HostView], truth: Truth | None = None
+) -> dict[str, list[tuple[str, Scope]]]:
+    """By host: every source with every scope in which it is to look.
+
+    A volume's images and extents are looked at only where the last look at its place showed that the
+    volume is really there. `truth`, made of the same views, brings what is remembered of first looks and
+    saves resolving every guest's disks again.
+    """
+    memory = truth.memory if truth is not None else Memory()
+    hosts = {declaration.host_id: None}
+    for storage in declaration.image_storages.values():
+        hosts.update(dict.fromkeys(storage.hosts))
+    asking = _gluster_askers(declaration, views)
+    found: dict[str, list[tuple[str, Scope]]] = {
+        host_id: [
+            (source.name, Scope(ask_cluster=host_id in asking))
+            for source in SOURCES.values()
+            if source.of == "host"
+        ]
+        for host_id in hosts
+    }
+    for storage in declaration.image_storages.values():
+        used = _uses(storage, views, truth).used
+        for host_id in storage.hosts:
+            view = views.get(host_id) or HostView(host_id=host_id, looks={})
+            for volume in storage.volumes:
+                found[host_id] += _of_volume(volume, storage, view, views, memory, used)
+    return found
+
+
+def _of_volume(
+    volume: Volume,
+    storage: ImageStorage,
+    view: HostView,
+    views: Mapping[str, HostView],
+    memory: Memory,
+    used: Mapping[str, dict[str, str]],
+) -> Iterator[tuple[str, Scope]]:
+    root = root_of(volume, view)
+    place = Scope(key=volume.key, root=root, source=volume.source, gluster_name=volume.gvolume_name)
+    here = space(view, volume)
+    there = (
+        here is not None
+        and here.path == escape(root)
+        and place_trouble(volume, view.host_id, here, expected_of(volume, storage.hosts, views, memory))
+        is None
+    )
+    filesystem = here.mount.filesystem_type if here is not None and here.mount is not None else ""
+    remote = filesystem.startswith(_REMOTE)
+    for source in SOURCES.values():
+        if source.of != "volume":
+            continue
+        if source.name == "images" and there:
+            yield source.name, Scope(
+                key=volume.key, root=root, used=used[volume.volume_id], source=volume.source,
+                gluster_name=volume.gvolume_name, threads=_REMOTE_THREADS if remote else 1,
+            )  # fmt: skip
+        elif source.name == "extents" and there and filesystem in _REFLINK:
+            yield source.name, Scope(key=volume.key, root=root, used=used[volume.volume_id])
+        elif source.name not in {"images", "extents"}:
+            yield source.name, place
+
+
+def root_of(volume: Volume, view: HostView) -> str:
+    """A volume's directory on a host, as the host's own calls take it: its mount point, or, for a Gluster
+    volume that is not mounted there, the first place where it is.
+    """
+    if volume.kind != "gluster":
+        return volume.mount_point
+    places = [mount.mount_point for mount in mounts(view) if gluster_name(mount) == volume.gvolume_name]
+    elsewhere = [os.fsdecode(unescape(place)) for place in places]
+    if not elsewhere or volume.mount_point in elsewhere:
+        return volume.mount_point
+    return elsewhere[0]
+
+
+def _uses(storage: ImageStorage, views: Mapping[str, HostView], truth: Truth | None) -> GuestUses:
+    """Who uses what, by the truth's own account where it has one."""
+    known = truth.storages.get(storage.image_storage_id) if truth is not None else None
+    if known is not None and isinstance(known.basis, StorageBasis):
+        return known.basis.uses
+    return GuestUses().updated(storage, views, places_of(storage, views))
+
+
+def _gluster_askers(declaration: Declaration, views: Mapping[str, HostView]) -> frozenset[str]:
+    """One host a storage asks the cluster, since its commands take a lock of all of it: the first linked
+    one that reports and whose tools work, as far as is known.
+    """
+    latest = max((view.reported_at for view in views.values()), default=0.0)
+    askers = set()
+    for storage in declaration.image_storages.values():
+        if not any(volume.kind == "gluster" for volume in storage.volumes):
+            continue
+        able = [host_id for host_id in storage.hosts if _can_ask(views.get(host_id), latest)]
+        askers.add((able or list(storage.hosts))[0])
+    return frozenset(askers or {declaration.host_id})
+
+
+def _can_ask(view: HostView | None, latest: float) -> bool:
+    if view is None or view.reported_at < latest - _GLUSTER_SILENCE_S:
+        return False
+    look = view.looks.get(("gluster", ""))
+    return look is None or look.seen.blind is None

@@ -1,0 +1,228 @@
+"""The merge: what all hosts saw, what is declared, what is remembered and the time become the truth."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TypedDict
+
+from storekeeper.declaration import Declaration, ImageStorage, Volume
+from storekeeper.document import (
+    CloneInfo,
+    ExternalVolumeInfo,
+    GlusterVolumeInfo,
+    ImageInfo,
+    ImageStorageInfo,
+    Status,
+    VolumeInfo,
+)
+from storekeeper.merge import gluster
+from storekeeper.merge.catalogue import NOTHING, Catalogue, Found, updated
+from storekeeper.merge.disks import Disks, disks_of
+from storekeeper.merge.freshness import Horizon
+from storekeeper.merge.gluster import Cluster, cluster_of
+from storekeeper.merge.listing import Listing
+from storekeeper.merge.owners import GuestUses
+from storekeeper.merge.places import Places, places_of
+from storekeeper.merge.remembering import Remembering
+from storekeeper.merge.status import Observed, status_of, troubles
+from storekeeper.merge.truth import Basis, HostView, Look, Memory, StorageTruth, Truth, VolumeTruth
+from storekeeper.merge.volumes import Sight, look_of, sights_of
+
+_KIB = 1 << 10
+
+VolumeRow = VolumeInfo | ExternalVolumeInfo | GlusterVolumeInfo
+Views = Mapping[str, HostView]
+
+
+class StorageBasis(Basis):
+    """What the merge keeps of one storage for the next: all of it follows from the same views."""
+
+    def __init__(self, storage: ImageStorage, places: Places) -> None:
+        self.storage = storage
+        self.places = places
+        self.uses = GuestUses()
+        self.catalogue = Catalogue(places)
+        self.listings: dict[str, Listing] = {volume.volume_id: Listing() for volume in storage.volumes}
+        self.disk_facts: list[object] = []
+        self.disks = Disks([], [])
+
+
+def merge(
+    declaration: Declaration, views: Views, memory: Memory, now: float, previous: Truth | None = None
+) -> Truth:
+    """The truth of all storages at `now` (epoch seconds).
+
+    `previous`, the truth of an earlier moment, only saves work: what its memory was made of is not
+    resolved again. `memory` is that of the last truth, or what was kept of it over a restart.
+    """
+    horizon = Horizon(now, declaration.host_timeout_s)
+    remembering = Remembering(memory)
+    usable = previous if previous is not None and previous.memory is memory else None
+    storages = {}
+    for storage_id, storage in declaration.image_storages.items():
+        former = usable.storages.get(storage_id) if usable is not None else None
+        storages[storage_id] = _Storage(storage, declaration, views, horizon, remembering, former).truth()
+    return Truth(storages=storages, memory=remembering.memory(), valid_until=horizon.until)
+
+
+class _Storage:
+    """One storage's part of one merge."""
+
+    def __init__(
+        self,
+        storage: ImageStorage,
+        declaration: Declaration,
+        views: Views,
+        horizon: Horizon,
+        remembering: Remembering,
+        former: StorageTruth | None,
+    ) -> None:
+        self.storage = storage
+        self.declaration = declaration
+        self.views = views
+        self.horizon = horizon
+        self.remembering = remembering
+        self.former = former
+
+    def truth(self) -> StorageTruth:
+        memory = self.remembering.former
+        sights = {
+            volume.volume_id: sights_of(volume, self.storage.hosts, self.views, memory, self.horizon)
+            for volume in self.storage.volumes
+        }
+        looks = {
+            volume.volume_id: look_of("images", volume, sights[volume.volume_id], self.views)
+            for volume in self.storage.volumes
+        }
+        basis = self._basis(sights, looks)
+        rows: dict[str, VolumeRow] = {}
+        volumes = {}
+        for volume in self.storage.volumes:
+            volume_id = volume.volume_id
+            rows[volume_id], volumes[volume_id] = self._volume(
+                volume, sights[volume_id], looks[volume_id], basis
+            )
+        document = ImageStorageInfo(
+            hosts=list(self.storage.hosts),
+            volumes=[row for row in rows.values() if isinstance(row, VolumeInfo)],
+            external_volumes=[row for row in rows.values() if isinstance(row, ExternalVolumeInfo)],
+            gluster_volumes=[row for row in rows.values() if isinstance(row, GlusterVolumeInfo)],
+            disks=basis.disks.usable,
+        )
+        if self.former is not None and self.former.document == document:
+            document = self.former.document
+        return StorageTruth(document=document, volumes=volumes, disks=basis.disks.details, basis=basis)
+
+    def _basis(
+        self, sights: Mapping[str, tuple[Sight, ...]], looks: Mapping[str, Look | None]
+    ) -> StorageBasis:
+        """All images resolved, and the disks: again only as far as their facts changed."""
+        places = places_of(self.storage, self.views)
+        known = self.former.basis if self.former is not None else None
+        former = known if isinstance(known, StorageBasis) else StorageBasis(self.storage, places)
+        if former.places != places or former.storage != self.storage:
+            former = StorageBasis(self.storage, places)
+        basis = StorageBasis(self.storage, former.places)
+        basis.uses = former.uses.updated(self.storage, self.views, former.places)
+        found = {
+            volume.volume_id: self._found(volume, sights[volume.volume_id], looks[volume.volume_id], basis)
+            for volume in self.storage.volumes
+        }
+        basis.catalogue = updated(former.catalogue, found, self.horizon.now)
+        changed = {} if basis.catalogue is former.catalogue else basis.catalogue.changed
+        for volume in self.storage.volumes:
+            volume_id = volume.volume_id
+            shelf = basis.catalogue.shelves[volume_id]
+            basis.listings[volume_id] = former.listings[volume_id].updated(
+                volume, shelf.truths, changed.get(volume_id, ())
+            )
+            if looks[volume_id] is not None:
+                self.remembering.family(volume.key, shelf.decided, shelf.first_seen)
+        basis.disk_facts = self._disk_facts()
+        same = len(basis.disk_facts) == len(former.disk_facts) and all(
+            one is other for one, other in zip(basis.disk_facts, former.disk_facts, strict=True)
+        )
+        basis.disks = former.disks if same else disks_of(self.storage, self.declaration, self.views)
+        return basis
+
+    def _found(
+        self, volume: Volume, sights: tuple[Sight, ...], images: Look | None, basis: StorageBasis
+    ) -> Found:
+        extents = look_of("extents", volume, sights, self.views)
+        memory = self.remembering.former
+        return Found(
+            files=images.seen.facts if images is not None else NOTHING.files,
+            sharing=extents.seen.facts if extents is not None else NOTHING.sharing,
+            uses=basis.uses.by_image.get(volume.volume_id, NOTHING.uses),
+            decided=memory.parents.get(volume.key, NOTHING.decided),
+            first_seen=memory.first_seen.get(volume.key, NOTHING.first_seen),
+        )
+
+    def _disk_facts(self) -> list[object]:
+        """What the disks of the storage follow from, to tell whether any of it changed."""
+        facts: list[object] = [self.declaration]
+        for host_id in self.storage.hosts:
+            view = self.views.get(host_id)
+            for source in ("disks", "guests"):
+                look = view.looks.get((source, "")) if view is not None else None
+                facts += (look.seen.facts, look.good_at > 0) if look is not None else (None, False)
+        return facts
+
+    def _volume(
+        self, volume: Volume, sights: tuple[Sight, ...], images: Look | None, basis: StorageBasis
+    ) -> tuple[VolumeRow, VolumeTruth]:
+        cluster = None
+        if volume.kind == "gluster":
+            cluster = cluster_of(volume, self.storage.hosts, self.views, self.horizon)
+        since = self.remembering.troubles(volume.key, troubles(sights, cluster))
+        observed = Observed(volume=volume, sights=sights, cluster=cluster, images=images, since=since)
+        status, message = status_of(observed)
+        total_bytes, available_bytes = self.remembering.space(volume, sights)
+        self.remembering.first_look(volume, sights)
+        listing = basis.listings[volume.volume_id]
+        common = _Common(
+            volume_id=volume.volume_id, status=status, status_msg=message,
+            total_space=kib(total_bytes), free_space=kib(available_bytes),
+            images=listing.images, clones=listing.clones,
+        )  # fmt: skip
+        truth = VolumeTruth(
+            volume=volume,
+            status=status,
+            status_msg=message,
+            images=basis.catalogue.shelves[volume.volume_id].truths,
+            seen_at=images.good_at if images is not None else 0.0,
+        )
+        return _row(volume, common, cluster), truth
+
+
+class _Common(TypedDict):
+    """What the rows of all kinds of volumes have."""
+
+    volume_id: str
+    status: Status
+    status_msg: str
+    total_space: int
+    free_space: int
+    images: list[ImageInfo]
+    clones: list[CloneInfo]
+
+
+def _row(volume: Volume, common: _Common, cluster: Cluster | None) -> VolumeRow:
+    if volume.kind == "ocfs2":
+        return VolumeInfo(primary_disk_id=volume.primary_disk_id, **common)
+    if volume.kind == "external":
+        return ExternalVolumeInfo(mount_point=volume.mount_point, **common)
+    fact = cluster.fact if cluster is not None else None
+    return GlusterVolumeInfo(
+        gvolume_name=volume.gvolume_name,
+        bricks=[gluster.brick_name(brick) for brick in fact.bricks] if fact is not None else [],
+        type=fact.type_name if fact is not None else "",
+        configuration=gluster.configuration(fact) if fact is not None else "",
+        transport=fact.transport if fact is not None else "",
+        **common,
+    )
+
+
+def kib(size_bytes: int) -> int:
+    """Bytes in KiB, rounded up as `df -k` does."""
+    return -(-size_bytes // _KIB)
