@@ -24,13 +24,16 @@ from storekeeper.sources.contract import Host, Source
 
 
 class Worker:
-    """Answers the asks of one lane. `last` looks are kept by (source, scope key)."""
+    """Answers the asks of one lane. Kept by (source, scope key): the last look as its source returned it,
+    which may know more than its facts, and what the asker has been told of it.
+    """
 
     def __init__(self, channel: Channel, sources: Mapping[str, Source], host: Host) -> None:
         self._channel = channel
         self._sources = sources
         self._host = host
-        self._last: dict[tuple[str, str], Seen] = {}
+        self._looks: dict[tuple[str, str], Seen] = {}
+        self._told: dict[tuple[str, str], Seen] = {}
         self._queues: dict[str, SimpleQueue[Ask]] = {}
         self._watched: set[tuple[str, str, str]] = set()
 
@@ -60,10 +63,11 @@ class Worker:
     def answer(self, ask: Ask) -> Told:
         """Looks, and says how that differs from what this worker, or `ask.last`, had seen."""
         key = (ask.source, ask.scope.key)
-        last = self._last.get(key, ask.last)
-        new = report.retain(last, self._look(ask, last))
-        changes = report.changes(None if ask.full else last, new)
-        self._last[key] = report.apply(last, changes)  # what the asker now holds, to compare with
+        told = self._told.get(key, ask.last)
+        last = self._looks.get(key, ask.last)
+        new = self._looks[key] = report.retain(last, self._look(ask, last))
+        changes = report.changes(None if ask.full else told, new)
+        self._told[key] = report.apply(told, changes)
         return Told(number=ask.number, changes=changes)
 
     def _look(self, ask: Ask, last: Seen | None) -> Seen:
