@@ -48,6 +48,10 @@ class TestLuks1:
         assert header.virtual_bytes == 18 * MIB
         assert re.fullmatch(r"[0-9a-f-]{36}", header.unique_id)
 
+    def test_a_payload_of_nothing_is_no_fault(self) -> None:
+        header = seen(LUKS1.file(2 * MIB))
+        assert (header.virtual_bytes, header.faults) == (0, ())
+
     @pytest.mark.parametrize("size", [6, 591])
     def test_cut_within_the_header(self, size: int) -> None:
         assert codes(seen(LUKS1.file(size))) == ["truncated"]
@@ -71,6 +75,7 @@ class TestLuks2:
 
     def test_a_segment_of_fixed_size(self) -> None:
         assert seen(described({"segments": {"0": segment(size="1048576")}})).virtual_bytes == MIB
+        assert seen(described({"segments": {"0": segment(size="4194304")}})).virtual_bytes == 4 * MIB
 
     def test_segments_of_a_re_encryption_add_up_without_its_backups(self) -> None:
         segments = {
@@ -83,6 +88,15 @@ class TestLuks2:
     def test_metadata_longer_than_the_least_header_are_read_whole(self) -> None:
         metadata = {"config": "x" * 20000, "segments": {"0": segment()}}
         assert seen(described(metadata, header_bytes=65536)).virtual_bytes == 4 * MIB
+
+    def test_short_metadata_in_a_long_header_cost_one_read_of_12_kib(self) -> None:
+        file = described({"segments": {"0": segment()}}, header_bytes=4 * MIB)
+        assert seen(file).virtual_bytes == 4 * MIB
+        assert file.reads == [(METADATA, 12288)]
+
+    def test_metadata_that_fill_their_area_need_no_nul(self) -> None:
+        metadata = json.dumps({"segments": {"0": segment()}}).encode().ljust(12288, b" ")
+        assert seen(described(metadata)).virtual_bytes == 4 * MIB
 
     def test_a_payload_with_integrity_tags_is_smaller_than_its_place_by_what_is_not_told(self) -> None:
         header = seen(described({"segments": {"0": segment(integrity={"type": "hmac(sha256)"})}}))

@@ -62,6 +62,7 @@ def test_dirty_bitmaps_in_the_format_extension() -> None:
 def test_a_feature_that_is_not_known_is_a_fault_only_when_necessary() -> None:
     assert codes(seen(extended(section(77), section(0)))) == []
     assert codes(seen(extended(section(77, data=b"x" * 8), section(78, flags=1)))) == ["unknown-feature"]
+    assert codes(seen(extended(section(0), section(78, flags=1)))) == []
 
 
 @pytest.mark.parametrize("size", [16, 63])
@@ -76,6 +77,10 @@ def test_cut_within_the_block_table_the_size_is_still_told() -> None:
 
 def test_a_version_that_is_not_known() -> None:
     assert codes(seen(IMAGE.patched((VERSION, u32(3))))) == ["unknown-feature"]
+
+
+def test_a_file_that_ends_with_its_block_table_is_whole() -> None:
+    assert seen(IMAGE.file(64 + 20480 * 4)).faults == ()
 
 
 @pytest.mark.parametrize("sectors", [0, 2**31, 2**32 - 1])

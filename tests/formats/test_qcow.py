@@ -76,3 +76,28 @@ def test_a_backing_files_name_that_is_too_long() -> None:
 def test_a_backing_files_name_past_the_end_of_the_file() -> None:
     header = seen(QCOW.patched((BACKING_OFFSET, u64(2**64 - 1))))
     assert (header.parent, codes(header)) == (None, ["truncated"])
+    assert header.virtual_bytes == 20 << 30
+
+
+@pytest.mark.parametrize(("cluster_bits", "l2_bits"), [(9, 6), (16, 13)])
+def test_clusters_and_l2_tables_at_their_limits_are_no_fault(cluster_bits: int, l2_bits: int) -> None:
+    shape = (CLUSTER_BITS, bytes((cluster_bits, l2_bits)))
+    assert seen(QCOW.patched(shape, (SIZE, u64(2)))).faults == ()
+
+
+def test_the_largest_size_is_no_fault() -> None:
+    largest = ((2**31 - 1) // 8) << (9 + 6)
+    shape = (CLUSTER_BITS, b"\x09\x06")
+    assert seen(QCOW.patched(shape, (SIZE, u64(largest)), size=2**40)).faults == ()
+    assert codes(seen(QCOW.patched(shape, (SIZE, u64(largest + 1)), size=2**40))) == ["size-lies"]
+
+
+def test_a_backing_files_name_of_1023_bytes_at_the_end_of_the_file_is_no_fault() -> None:
+    name = (BACKING_OFFSET, u64(2000) + u32(1023)), (2000, b"x" * 1023), (SIZE, u64(2))
+    header = seen(QCOW.patched(*name, (L1_OFFSET, u64(512)), size=3023))
+    assert (header.parent, header.faults) == (Parent(names=("x" * 1023,)), ())
+
+
+def test_a_length_without_an_offset_is_no_name() -> None:
+    header = seen(QCOW.patched((BACKING_OFFSET, u64(0) + u32(2**32 - 1))))
+    assert (header.parent, header.faults) == (None, ())

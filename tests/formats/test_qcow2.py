@@ -75,6 +75,60 @@ class TestWhatItSays:
         seen(file)
         assert file.reads == []
 
+    def test_a_data_file_need_not_stay_raw(self) -> None:
+        header = seen(seeds()["qcow2-data-file"].patched((AUTOCLEAR, u64(0))))
+        assert (header.data_file, header.data_file_raw) == ("qcow2-data-file.data", False)
+        assert (header.features, header.faults) == (("data-file",), ())
+
+    def test_a_header_of_104_bytes_has_no_compression_type(self) -> None:
+        header = seen(V3.patched((HEADER_LENGTH, u32(104)), (104, extension(0xE2792ACA, b"raw") + u64(0))))
+        assert (header.features, header.faults) == ((), ())
+
+
+class TestAtItsLimit:
+    """What is permitted just so is no fault."""
+
+    @pytest.mark.parametrize("bits", [9, 21])
+    def test_cluster_bits(self, bits: int) -> None:
+        tables = (L1_OFFSET, u64(1 << 21)), (REFCOUNT_OFFSET, u64(1 << 22))
+        header = seen(V3.patched((CLUSTER_BITS, u32(bits)), (SIZE, u64(512)), *tables, size=1 << 30))
+        assert (header.cluster_bytes, header.faults) == (1 << bits, ())
+
+    def test_a_header_of_one_cluster(self) -> None:
+        small = (CLUSTER_BITS, u32(9)), (SIZE, u64(512)), (HEADER_LENGTH, u32(512))
+        assert seen(V3.patched(*small)).faults == ()
+
+    def test_the_tables(self) -> None:
+        largest = (L1_SIZE, u32(4 << 20)), (REFCOUNT_CLUSTERS, u32(128)), (REFCOUNT_ORDER, u32(6))
+        assert seen(V3.patched(*largest, size=1 << 30)).faults == ()
+
+    def test_extended_l2_entries(self) -> None:
+        small = (INCOMPATIBLE, u64(16)), (CLUSTER_BITS, u32(14)), (SIZE, u64(512))
+        assert seen(V3.patched(*small)).faults == ()
+
+    def test_a_file_that_ends_with_its_l1_table(self) -> None:
+        assert seen(V3.file(3 * 65536 + 40 * 8)).faults == ()
+
+    @pytest.mark.parametrize("offset", [1024, 65536 - 1023])
+    def test_a_backing_files_name(self, offset: int) -> None:
+        header = seen(V3.patched((BACKING_OFFSET, u64(offset) + u32(1023)), (offset, b"x" * 1023)))
+        assert (header.parent, header.faults) == (Parent(names=("x" * 1023,)), ())
+
+    def test_a_backing_files_name_at_the_end_of_the_file(self) -> None:
+        name = (BACKING_OFFSET, u64(5000) + u32(4)), (5000, b"base")
+        header = seen(V3.patched(*name, size=5004))
+        assert (header.parent, codes(header)) == (Parent(names=("base",)), ["truncated"])
+
+    def test_a_backing_format_and_an_extension_that_fills_its_place(self) -> None:
+        name = (BACKING_OFFSET, u64(EXTENSIONS + 24) + u32(4)), (EXTENSIONS + 24, b"base")
+        header = seen(V3.patched(*name, (EXTENSIONS, extension(0xE2792ACA, b"x" * 15))))
+        assert (header.parent, header.faults) == (Parent(names=("base",), format="x" * 15), ())
+
+    def test_internal_snapshots(self) -> None:
+        most = (SNAPSHOTS, u32(65536) + u64(1 << 20))
+        header = seen(V3.patched(most, size=(1 << 20) + 65536 * 40))
+        assert (header.internal_snapshots, header.faults) == (65536, ())
+
 
 class TestTruncated:
     @pytest.mark.parametrize("size", [4, 8, 71])
@@ -84,6 +138,11 @@ class TestTruncated:
 
     def test_cut_within_the_fields_of_version_3(self) -> None:
         assert codes(seen(V3.file(100))) == ["truncated"]
+
+    @pytest.mark.parametrize(("name", "size"), [("qcow2-v2", 72), ("qcow2-v3", 104), ("qcow2-v3", 105)])
+    def test_cut_right_behind_the_fields_the_size_is_still_told(self, name: str, size: int) -> None:
+        header = seen(seeds()[name].file(size))
+        assert (header.virtual_bytes, codes(header)) == (20 * GIB, ["truncated"])
 
     def test_cut_before_its_tables_the_size_is_still_told(self) -> None:
         header = seen(V3.file(70000))
@@ -185,6 +244,9 @@ class TestHeaderAndFeatures:
 
 
 class TestNames:
+    def test_without_an_offset_there_is_no_name(self) -> None:
+        assert seen(V3.patched((BACKING_SIZE, u32(4)))).parent is None
+
     @pytest.mark.parametrize(
         "name", [b"/etc/shadow", b'json:{"driver":"nbd"}', b"nbd://host:10809/x", b"../../up"]
     )

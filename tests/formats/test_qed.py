@@ -92,6 +92,22 @@ def test_a_backing_files_name_that_is_too_long_or_outside_of_the_header(offset: 
     assert (header.parent, codes(header)) == (None, ["bad-header"])
 
 
+def test_the_largest_size_is_no_fault() -> None:
+    small = (CLUSTER_SIZE, u32(4096)), (TABLE_SIZE, u32(1)), (L1_OFFSET, u64(4096)), (FEATURES, u64(0))
+    assert seen(QED.patched(*small, (IMAGE_SIZE, u64(512 * 512 * 4096)))).faults == ()
+
+
+def test_a_backing_files_name_at_all_its_limits_is_no_fault() -> None:
+    name = (NAME_OFFSET, u32(65536 - 1023) + u32(1023)), (65536 - 1023, b"x" * 1023)
+    header = seen(QED.patched(*name))
+    assert (header.parent, header.faults) == (Parent(names=("x" * 1023,), format="raw"), ())
+
+
+def test_a_backing_files_name_at_the_end_of_the_file_is_read() -> None:
+    header = seen(QED.patched((NAME_OFFSET, u32(5000) + u32(4)), (5000, b"base"), size=5004))
+    assert (header.parent, codes(header)) == (Parent(names=("base",), format="raw"), ["truncated"])
+
+
 def test_a_backing_files_name_past_the_end_of_the_file() -> None:
     header = seen(QED.patched((NAME_OFFSET, u32(60000)), size=50000))
     assert (header.parent, codes(header)) == (None, ["truncated", "truncated"])

@@ -202,8 +202,6 @@ def _encryption(fields: _Fields, faults: list[Fault]) -> str:
 
 def _internal_snapshots(fields: _Fields, file_bytes: int, faults: list[Fault]) -> int:
     """The count in the header, if the file has room for so many. The table itself is not read."""
-    if not fields.snapshots:
-        return 0
     room = max(0, file_bytes - fields.snapshots_offset) // _SNAPSHOT_LEAST_BYTES
     if fields.snapshots > _SNAPSHOT_LIMIT:
         faults.append(Fault("bad-header", f"{fields.snapshots} internal snapshots; qcow2 permits 65536."))
@@ -223,6 +221,7 @@ def _features(fields: _Fields, head: bytes, faults: list[Fault]) -> tuple[str, .
     compression = 0
     if fields.header_bytes > _COMPRESSION_TYPE_AT and len(head) > _COMPRESSION_TYPE_AT:
         compression = head[_COMPRESSION_TYPE_AT]
+    # Most images have none: no time for the words.
     if not (incompatible | fields.compatible | fields.autoclear | compression):
         return ()
     unknown = incompatible & ~_KNOWN_INCOMPATIBLE
