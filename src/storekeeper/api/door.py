@@ -45,19 +45,25 @@ def door(manager: Manager, routes: ASGIApp) -> ASGIApp:
                 accept_encoding = value if accept_encoding is None else accept_encoding + b"," + value
             elif name == b"if-none-match":
                 if_none_match = value if if_none_match is None else if_none_match + b"," + value
+        answer = None
         try:
             _check_host(host, hosts, scope["http_version"])
             path = scope["path"]
             if path.startswith(DOCUMENTS) and scope["method"] == "GET" and not scope["query_string"]:
                 published = manager.published(path[len(DOCUMENTS) :]) if manager.ready else None
                 if published is not None:
-                    await send_answer(send, document(published, accept_encoding, if_none_match))
-                    return
-            _check_request(scope)
+                    answer = document(published, accept_encoding, if_none_match)
+            if answer is None:
+                _check_request(scope)
         except StorekeeperError as error:
-            await send_answer(send, failure(error), head=scope["method"] == "HEAD")
-            return
-        await _through(routes, scope, receive, send)
+            answer = failure(error)
+        except Exception:
+            log.exception("A request failed")
+            answer = failure(our_fault())
+        if answer is None:
+            await _through(routes, scope, receive, send)
+        else:
+            await send_answer(send, answer, head=scope["method"] == "HEAD")
 
     return app
 
