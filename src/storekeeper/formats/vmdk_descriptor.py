@@ -22,13 +22,15 @@ _KEYS = (
     "encoding", "CID", "parentCID", "createType", "parentFileNameHint", "changeTrackPath",
     "encryption.keySafe", "ddb.thinProvisioned", "ddb.uuid.image", "ddb.uuid.parent",
 )  # fmt: skip
+# Possessive (*+) where a long run of blanks would else be tried at every length.
 _ENTRY = re.compile(
-    rb'^[ \t]*(%b)[ \t]*=[ \t]*(?:"([^"\n]*)"|([^"\s]*))[ \t\r]*$' % "|".join(map(re.escape, _KEYS)).encode(),
+    rb'^[ \t]*+(%b)[ \t]*+=[ \t]*+(?:"([^"\n]*+)"|([^"\s]*+))[ \t\r]*+$'
+    % "|".join(map(re.escape, _KEYS)).encode(),
     re.MULTILINE,
 )
-_EXTENT_LINE = re.compile(rb"^[ \t]*(?:RW|RDONLY|NOACCESS)[ \t].*$", re.MULTILINE)
+_EXTENT_LINE = re.compile(rb"^[ \t]*+(?:RW|RDONLY|NOACCESS)[ \t].*$", re.MULTILINE)
 _EXTENT = re.compile(
-    rb'\s*[A-Z]+[ \t]+(\d{1,20})[ \t]+([A-Z0-9]{1,16})(?:[ \t]+"([^"]+)"(?:[ \t]+(\d{1,20}))?)?'
+    rb'\s*+[A-Z]++[ \t]++(\d{1,20}+)[ \t]++([A-Z0-9]{1,16}+)(?:[ \t]++"([^"]++)"(?:[ \t]++(\d{1,20}+))?)?'
 )
 _CREATE_TYPE = re.compile(r"[A-Za-z0-9]{1,64}")
 _CID = re.compile(r"[0-9a-f]{1,8}")
