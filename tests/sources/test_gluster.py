@@ -143,12 +143,18 @@ def test_a_lock_met_once_keeps_what_the_look_before_saw_and_met_twice_it_does_no
     sound = node(load("gluster/info-seed"), {"test_vol1": load("gluster/status-two-bricks-down")})
     locked = node(load("gluster/info-seed"), {"test_vol1": load("gluster/status-locked")})
     once = seen(locked, seen(sound))
-    twice = seen(locked, once)
-    for look, expected in ((once, [True, False, False, True, True, True]), (twice, [None] * 6)):
-        fact = look.facts["test_vol1"]
-        assert isinstance(fact, GlusterVolume)
-        assert online(fact) == expected
-        assert [fault.code for fault in fact.faults] == ["busy"]
+    fact = volume(locked, seen(sound))
+    assert online(fact) == [True, False, False, True, True, True]
+    assert (fact.faults, [fault.code for fault in once.faults]) == ((), ["busy"])
+    fact = volume(locked, once)
+    assert (online(fact), [fault.code for fault in fact.faults]) == ([None] * 6, ["busy"])
+    fact = volume(locked, seen(locked, once))
+    assert online(fact) == [None] * 6
+
+
+def test_a_lock_met_at_the_first_look_leaves_the_bricks_unknown() -> None:
+    fact = volume(node(load("gluster/info-seed"), {"test_vol1": load("gluster/status-locked")}))
+    assert (online(fact), [fault.code for fault in fact.faults]) == ([None] * 6, ["busy"])
 
 
 def test_a_host_that_may_not_ask_the_cluster_tells_the_volumes_without_their_bricks_state() -> None:

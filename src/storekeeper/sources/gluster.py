@@ -7,7 +7,7 @@ end. glusterd's XML is made in glusterfs' cli/src/cli-xml-output.c.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from xml.etree.ElementTree import Element
 
 from msgspec.structs import replace
@@ -24,7 +24,7 @@ _VOLUMES = "/var/lib/glusterd/vols"
 _STARTED = 1
 _TRANSPORTS = {0: "tcp", 1: "rdma", 2: "tcp,rdma"}
 
-Online = Mapping[tuple[str, str], bool | None]
+Online = dict[tuple[str, str], bool | None]
 
 
 def probe(host: Host, scope: Scope, last: Seen | None) -> Seen:
@@ -34,7 +34,8 @@ def probe(host: Host, scope: Scope, last: Seen | None) -> Seen:
     except HostError as error:
         return Seen(source="gluster", scope=scope.key, facts={}, faults=(fault_of(error, "*"),))
     if scope.ask_cluster:
-        volumes = _with_status(host, volumes, last)
+        volumes, locked = _with_status(host, volumes, last)
+        faults += locked
     return Seen(source="gluster", scope=scope.key, facts=facts_by_key(volumes), faults=faults)
 
 
@@ -159,11 +160,17 @@ def _nonsense(volume: str, text: str) -> ToolFailed:
     return ToolFailed(f"gluster volume info of {volume}", text)
 
 
-def _with_status(host: Host, volumes: list[GlusterVolume], last: Seen | None) -> list[GlusterVolume]:
-    """The volumes, with what `volume status` says. After one time-out the other volumes are not asked:
-    it is glusterd that does not answer, and every question would wait as long.
+def _with_status(
+    host: Host, volumes: list[GlusterVolume], last: Seen | None
+) -> tuple[list[GlusterVolume], tuple[Fault, ...]]:
+    """The volumes, with what `volume status` says, and the locks that were met for the first time.
+
+    Such a volume keeps what the look before saw: an admin's command of a moment is no trouble. Any other
+    failure leaves its bricks unknown. After one time-out the other volumes are not asked: it is glusterd
+    that does not answer, and every question would wait as long.
     """
-    joined = []
+    joined: list[GlusterVolume] = []
+    locked: list[Fault] = []
     silent: HostError | None = None
     for volume in volumes:
         if not volume.started:
@@ -175,13 +182,19 @@ def _with_status(host: Host, volumes: list[GlusterVolume], last: Seen | None) ->
             online = parse_status(ask(host, ("volume", "status", volume.key), STATUS_TIMEOUT_S))
             joined.append(_join(volume, online))
         except HostError as error:
-            silent = error if isinstance(error, TimedOut) else silent
-            former = _former(volume.key, last) if isinstance(error, Busy) else {}
-            joined.append(replace(_join(volume, former), faults=(*volume.faults, fault_of(error))))
-    return joined
+            silent = error if isinstance(error, TimedOut) else None
+            fault = fault_of(error)
+            former = last.facts.get(volume.key) if last and fault not in last.faults else None
+            if isinstance(error, Busy) and isinstance(former, GlusterVolume) and not former.faults:
+                online = {(brick.host, brick.path): brick.online for brick in former.bricks}
+                joined.append(_join(volume, online))
+                locked.append(fault)
+            else:
+                joined.append(replace(volume, faults=(fault,)))
+    return joined, tuple(locked)
 
 
-def parse_status(root: Element) -> dict[tuple[str, str], bool]:
+def parse_status(root: Element) -> Online:
     """(host, path) of each brick in `volume status VOL --xml` to whether it is online.
 
     It also lists daemons (`Self-heal Daemon`); their paths are no absolute ones.
@@ -196,14 +209,6 @@ def parse_status(root: Element) -> dict[tuple[str, str], bool]:
 def _join(volume: GlusterVolume, online: Online) -> GlusterVolume:
     bricks = tuple(replace(brick, online=online.get((brick.host, brick.path))) for brick in volume.bricks)
     return replace(volume, bricks=bricks)
-
-
-def _former(volume: str, last: Seen | None) -> Online:
-    """What the look before saw, for one look that met a lock; nothing when that look met one, too."""
-    fact = last.facts.get(volume) if last else None
-    if not isinstance(fact, GlusterVolume) or any(fault.code == Busy.code for fault in fact.faults):
-        return {}
-    return {(brick.host, brick.path): brick.online for brick in fact.bricks}
 
 
 def _has_nothing_of_gluster(host: Host) -> bool:
