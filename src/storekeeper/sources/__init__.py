@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from storekeeper.sources import disks, gluster, gluster_heals, guests, images, mounts, ocfs2, space
+from storekeeper.sources import disks, extents, gluster, gluster_heals, guests, images, mounts, ocfs2, space
 from storekeeper.sources.contract import Source
 
 _ROWS = (
     Source("disks", "host", disks.probe, every_s=30, deadline_s=20),
+    Source("extents", "volume", extents.probe, every_s=30, deadline_s=120),
     Source("gluster", "host", gluster.probe, every_s=15, deadline_s=45),
     Source("gluster_heals", "host", gluster_heals.probe, every_s=60, deadline_s=300),
     Source("guests", "host", guests.probe, every_s=15, deadline_s=20, wakes=("images",)),
