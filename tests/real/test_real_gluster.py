@@ -130,6 +130,18 @@ def test_a_hung_peer_costs_one_time_out_and_a_lock_none(whole: GlusterCluster) -
     assert took_s < 2 * STATUS_TIMEOUT_S
 
 
+def test_a_mount_that_hangs_holds_up_no_question_about_the_cluster(whole: GlusterCluster) -> None:
+    whole.mount("test_vol1", "/storekeeper/test_vol1")
+    whole.stop_client("/storekeeper/test_vol1")
+    try:
+        ended = whole.first.run(["timeout", "-s", "KILL", "1", "df", "/storekeeper/test_vol1"], check=False)
+        assert ended.returncode != 0
+        assert offline(volume(whole.first, "test_vol1")) == []
+    finally:
+        whole.continue_client("/storekeeper/test_vol1")
+        whole.first.shell("umount /storekeeper/test_vol1")
+
+
 def test_writes_that_a_dead_brick_missed_are_entries_to_heal_on_the_others(whole: GlusterCluster) -> None:
     assert {brick.entries for brick in heal(whole.first, "test_vol1").bricks} == {0}
     whole.kill_brick(BRICKS[0])

@@ -212,9 +212,18 @@ def test_a_volume_that_makes_no_sense_is_a_fault_and_its_neighbours_are_exact(
     assert [(fault.code, fault.hides) for fault in faults] == [("tool-failed", "pair")]
 
 
-def test_redundancy_that_leaves_no_data_is_refused() -> None:
-    told = load("gluster/info-seed").out.replace(b"<redundancyCount>2<", b"<redundancyCount>6<")
-    assert parse_info(answer(Output(status=0, out=told, err=b""), "gluster"))[0] == []
+@pytest.mark.parametrize(
+    ("name", "sound", "hostile"),
+    [
+        ("test_vol1", b"<redundancyCount>2<", b"<redundancyCount>6<"),
+        ("arbitrated", b"<arbiterCount>1<", b"<arbiterCount>3<"),
+    ],
+)
+def test_counts_that_leave_no_brick_with_data_are_refused(name: str, sound: bytes, hostile: bytes) -> None:
+    told = load("gluster/info-all-kinds").out.replace(sound, hostile)
+    volumes, faults = parse_info(answer(Output(status=0, out=told, err=b""), "gluster"))
+    assert name not in {fact.key for fact in volumes}
+    assert [fault.hides for fault in faults] == [name]
 
 
 @pytest.mark.parametrize(
