@@ -5,7 +5,7 @@ from __future__ import annotations
 from contextlib import suppress
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from tests.sources.tool_output import load, names
 
@@ -133,6 +133,7 @@ def test_a_file_that_is_no_pool_is_refused() -> None:
             parse_pool(hostile, "x.xml")
 
 
+@settings(deadline=None)  # the machine may be busy
 @given(st.sampled_from(names("libvirt")), st.data())
 def test_changed_text_gives_printable_disks_or_a_refusal(name: str, data: st.DataObject) -> None:
     text = load(name).out.decode()

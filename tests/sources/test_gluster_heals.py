@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import cast
 
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from tests.sources.paper_host import PaperHost
 from tests.sources.tool_output import load
@@ -129,6 +129,7 @@ def test_a_host_that_may_not_ask_the_cluster_asks_nothing() -> None:
     assert (seen(host, ask_cluster=False).facts, host.asked) == ({}, [])
 
 
+@settings(deadline=None)  # the machine may be busy
 @given(st.data())
 def test_changed_bytes_in_what_gluster_prints_never_raise(data: st.DataObject) -> None:
     changed: dict[tuple[str, str], Output | HostError] = {}
