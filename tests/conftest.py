@@ -41,6 +41,9 @@ NEEDS: dict[str, Callable[[], str]] = {
     "qemu-system": _program("qemu-system-x86_64"),
     "gluster": _program("glusterd"),
     "libvirt": _program("libvirtd"),
+    "ocfs2": _program("mkfs.ocfs2"),
+    "multipath": _program("multipath"),
+    "cc": _program("cc"),
     "bindfs": _program("bindfs"),
     "nginx": _program("nginx"),
 }

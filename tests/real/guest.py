@@ -7,13 +7,17 @@ results travel through a directory that both see, `/run/exchange` in the guest.
 
 from __future__ import annotations
 
+import fcntl
 import os
 import shlex
 import shutil
 import subprocess
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import NamedTuple
+
+import pytest
 
 BOOT_MODULES = ("9p", "9pnet_virtio", "virtio_pci", "overlay", "virtio_blk", "virtio_scsi", "sd_mod", "nvme")
 INIT = Path(__file__).with_name("guest_init.sh")
@@ -51,7 +55,7 @@ def boot(
     devices: Sequence[str] = (),
     modules: Sequence[str] = (),
     memory_mib: int = 768,
-    deadline_s: float = 240,
+    deadline_s: float = 420,
 ) -> Ran:
     """Boots a guest, runs `script` (sh -eu) in its `exchange` directory, and waits until it is off.
 
@@ -85,22 +89,30 @@ def boot(
         tail = console.read_text(errors="replace")[-3000:] if console.exists() else ""
         printed = getattr(error, "stderr", b"") or b""
         raise GuestFailed(f"{printed.decode(errors='replace') or error}\n{tail}") from None
+    return ran(exchange)
+
+
+def ran(exchange: Path) -> Ran:
+    """What came of the script that a guest ran in this directory."""
     output = (exchange / "output").read_text(errors="replace") if (exchange / "output").exists() else ""
     if not (exchange / "status").exists():
-        raise GuestFailed(f"the script did not end:\n{output}\n{console.read_text(errors='replace')[-3000:]}")
+        console = (exchange / "console").read_text(errors="replace")
+        raise GuestFailed(f"the script did not end:\n{output}\n{console[-3000:]}")
     return Ran(int((exchange / "status").read_text()), output, exchange)
 
 
-def missing() -> str:
-    """Why no guest can boot here, or `""`."""
-    for program in ("qemu-system-x86_64", "busybox", "modprobe", "cpio"):
-        if not shutil.which(program):
-            return f"{program} is not installed"
-    try:
-        _kernel_release()
-    except GuestFailed as error:
-        return str(error)
-    return ""
+@contextmanager
+def shared_directory(factory: pytest.TempPathFactory, name: str) -> Iterator[Path]:
+    """A directory of this test run, the same for all its workers, for one of them at a time.
+
+    Whoever finds it empty boots the guest, the others find what that left.
+    """
+    base = factory.getbasetemp()
+    directory = (base.parent if "PYTEST_XDIST_WORKER" in os.environ else base) / name
+    directory.mkdir(exist_ok=True)
+    with (directory / "lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield directory
 
 
 def _kernel_release() -> str:

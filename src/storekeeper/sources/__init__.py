@@ -6,14 +6,14 @@ from storekeeper.sources import disks, extents, gluster, gluster_heals, guests, 
 from storekeeper.sources.contract import Source
 
 _ROWS = (
-    Source("disks", "host", disks.probe, every_s=30, deadline_s=20),
+    Source("disks", "host", disks.probe, every_s=30, deadline_s=60, wakes=("ocfs2",)),
     Source("extents", "volume", extents.probe, every_s=30, deadline_s=120),
     Source("gluster", "host", gluster.probe, every_s=15, deadline_s=45),
     Source("gluster_heals", "host", gluster_heals.probe, every_s=60, deadline_s=300),
     Source("guests", "host", guests.probe, every_s=15, deadline_s=20, wakes=("images",)),
     Source("images", "volume", images.probe, every_s=10, deadline_s=600, wakes=("extents",)),
     Source("mounts", "host", mounts.probe, every_s=10, deadline_s=5, wakes=("space",)),
-    Source("ocfs2", "host", ocfs2.probe, every_s=30, deadline_s=20),
+    Source("ocfs2", "host", ocfs2.probe, every_s=30, deadline_s=60),
     Source("space", "volume", space.probe, every_s=10, deadline_s=5),
 )
 

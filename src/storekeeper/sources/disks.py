@@ -19,7 +19,7 @@ from storekeeper.naming import escape
 from storekeeper.observation import Disk, Fault, Seen, Use
 from storekeeper.sources import disk_ids, signatures
 from storekeeper.sources.block_devices import BlockDevice, Path, attribute, block_devices, text
-from storekeeper.sources.contract import Host, Scope, facts_by_key
+from storekeeper.sources.contract import Host, Scope, facts_by_key, fault_of
 from storekeeper.sources.mountinfo import MOUNTINFO, MOUNTINFO_BYTES, name, parse
 
 _AT_ONCE = 8
@@ -61,9 +61,9 @@ def probe(host: Host, scope: Scope, last: Seen | None = None) -> Seen:  # noqa: 
         devices = block_devices(host)
         in_use = _in_use(host)
     except HostError as error:
-        fault = Fault(error.code, f"The disks of this host cannot be listed: {error}", hides="*")
+        faults = (fault_of(error, "*"),)
         return Seen(
-            source="disks", scope=scope.key, facts={}, faults=(fault,), took_s=time.monotonic() - started
+            source="disks", scope=scope.key, facts={}, faults=faults, took_s=time.monotonic() - started
         )
     with ThreadPoolExecutor(_AT_ONCE, "disk") as pool:
         disks = list(pool.map(lambda device: _disk(host, device, in_use), devices))
@@ -125,7 +125,7 @@ def _disk(host: Host, device: BlockDevice, in_use: InUse) -> Disk:
         found = signatures.look(host, device.device, device.size_bytes)
     except HostError as error:
         found = signatures.Signatures((Use("unreadable", error.text),))
-        faults = (Fault(error.code, str(error)),)
+        faults = (fault_of(error),)
     physical_id = who.physical_disk_id or device.map_id
     return Disk(
         key=device.name,

@@ -19,7 +19,7 @@ from storekeeper.errors import Absent, HostError
 from storekeeper.naming import escape
 from storekeeper.observation import UNKNOWN, Fault, Ocfs2, Seen
 from storekeeper.sources.block_devices import BlockDevice, Partition, block_devices, node, text
-from storekeeper.sources.contract import Host, Scope, facts_by_key
+from storekeeper.sources.contract import Host, Scope, facts_by_key, fault_of
 from storekeeper.sources.mountinfo import MOUNTINFO, MOUNTINFO_BYTES
 from storekeeper.sources.mountinfo import parse as parse_mountinfo
 
@@ -97,9 +97,9 @@ def probe(host: Host, scope: Scope, last: Seen | None = None) -> Seen:  # noqa: 
         mounts = _mounts(host)
         devices = _candidates(host, mounts)
     except HostError as error:
-        fault = Fault(error.code, f"The disks of this host cannot be listed: {error}", hides="*")
+        faults = (fault_of(error, "*"),)
         return Seen(
-            source="ocfs2", scope=scope.key, facts={}, faults=(fault,), took_s=time.monotonic() - started
+            source="ocfs2", scope=scope.key, facts={}, faults=faults, took_s=time.monotonic() - started
         )
     with ThreadPoolExecutor(_AT_ONCE, "ocfs2") as pool:
         looks = list(pool.map(lambda device: _look(host, device, mounts.get(device.number, "")), devices))
@@ -145,7 +145,7 @@ def _look(host: Host, device: _Device, mounted_at: str) -> Ocfs2 | Fault | None:
     except Absent:
         return None
     except HostError as error:
-        return Fault(error.code, f"Whether OCFS2 lies on it cannot be told: {error}", hides=device.name)
+        return fault_of(error, device.name)
     return Ocfs2(
         key=device.name, device=device.device, device_number=device.number,
         filesystem_uuid=found.filesystem_uuid, label=found.label, cluster_stack=found.cluster_stack,
