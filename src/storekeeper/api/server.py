@@ -36,6 +36,8 @@ def listening(listen: str) -> socket.socket:
     try:
         loopback = address == "localhost" or ip_address(address).is_loopback
         number = int(port)
+        if not 0 <= number < 1 << 16:
+            raise ValueError(port)
     except ValueError as error:
         raise DeclarationError(
             "manager.listen", f"{listen!r} is not ADDRESS:PORT; write 127.0.0.1:8017"
@@ -48,8 +50,8 @@ def listening(listen: str) -> socket.socket:
     family = socket.AF_INET6 if ":" in address else socket.AF_INET
     try:
         return socket.create_server((address, number), family=family, backlog=2048)
-    except (OSError, OverflowError) as error:
-        raise Refused(f"Cannot listen on {listen}: {getattr(error, 'strerror', None) or error}.") from error
+    except OSError as error:
+        raise Refused(f"Cannot listen on {listen}: {error.strerror}.") from error
 
 
 async def answer(app: ASGIApp, bound: socket.socket, started: Callable[[str], None]) -> None:
