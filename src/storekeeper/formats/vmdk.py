@@ -164,7 +164,8 @@ def _hosted(file: ImageFile) -> Header:
 
 def _from_footer(file: ImageFile, fields: _Hosted, faults: list[Fault]) -> _Hosted:
     """The footer of a stream, which goes before its header: the last sector but one."""
-    raw = file.read(file.size // SECTOR_BYTES * SECTOR_BYTES - _FOOTER_FROM_END, _HOSTED.size)
+    at = file.size // SECTOR_BYTES * SECTOR_BYTES - _FOOTER_FROM_END
+    raw = file.read(at, _HOSTED.size) if at > 0 else b""
     if len(raw) < _HOSTED.size or not raw.startswith(_HOSTED_MAGIC):
         faults.append(Fault("truncated", "The stream was cut: its footer is not where it should be."))
         return fields
