@@ -44,6 +44,7 @@ NEEDS: dict[str, Callable[[], str]] = {
     "ocfs2": _program("mkfs.ocfs2"),
     "multipath": _program("multipath"),
     "cc": _program("cc"),
+    "scsi_id": lambda: "" if Path("/lib/udev/scsi_id").exists() else "udev's scsi_id is not installed",
     "bindfs": _program("bindfs"),
     "nginx": _program("nginx"),
 }
