@@ -133,12 +133,12 @@ class _Update:
         self.shared[volume_id] = differing(former.sharing, shelf.found.sharing)
         touched = changed | differing(former.uses, shelf.found.uses)
         linked: Keys = set()
-        for key in touched:
-            linked.update(_names(shelf, former.files.get(key), key))
+        for key in touched if former.files else ():
+            linked.update(_names(shelf, former.files.get(key)))
         for key in changed:
             _link(shelf, key, former.files.get(key), shelf.found.files.get(key))
         for key in touched:
-            linked.update(_names(shelf, shelf.found.files.get(key), key))
+            linked.update(_names(shelf, shelf.found.files.get(key)))
         touched |= linked
         for key in touched:
             self._own(volume_id, key, shelf)
@@ -153,8 +153,8 @@ class _Update:
         if not isinstance(image, Image):
             return
         uses = shelf.found.uses.get(key, ())
-        names = _names(shelf, image, key)
-        if len(names) > 1:
+        names = _names(shelf, image)
+        if names:
             uses = tuple(sorted({use for name in names for use in shelf.found.uses.get(name, ())}))
         now = own((volume_id, key), image, uses, self.now.places)
         shelf.own[key] = now
@@ -258,6 +258,8 @@ class _Update:
                 for key, fact in shelf.found.sharing.items()
                 if isinstance(fact, Sharing) and not fact.shared_with.keys().isdisjoint(moved)
             }
+        if not shelf.found.sharing:
+            dirty = {key for key in dirty if key in shelf.decided or (volume_id, key) in self.now.by_extents}
         family = Family(shelf.own, shelf.counted, shelf.found.sharing, shelf.first_seen, self.at)
         for key in dirty:
             ref = (volume_id, key)
@@ -306,7 +308,9 @@ class _Update:
         known = shelf.own[ref[1]]
         parent = self.now.parents.get(ref)
         sharing = shelf.found.sharing.get(ref[1])
-        faults = (*known.faults, *not_found(parent)) if known.faults or parent else ()
+        faults = known.faults
+        if parent is not None and not parent[0]:
+            faults = (*faults, not_found(parent[1]))
         if ref in self.now.loops:
             faults = (*faults, LOOP)
         return ImageTruth(
@@ -337,11 +341,12 @@ def differing(old: Mapping[str, object], new: Mapping[str, object]) -> Keys:
     return changed
 
 
-def _names(shelf: Shelf, fact: Fact | None, key: str) -> tuple[str, ...]:
-    """All names of the file that `key` is, when it has hard links; none but `key` otherwise."""
-    if not isinstance(fact, Image) or fact.inode <= 0:
-        return (key,)
-    return shelf.names_of_inode.get(fact.inode, (key,))
+def _names(shelf: Shelf, fact: Fact | None) -> tuple[str, ...]:
+    """All names of a file that has hard links; none when it has but one."""
+    if not isinstance(fact, Image):
+        return ()
+    names = shelf.names_of_inode.get(fact.inode, ())
+    return names if len(names) > 1 else ()
 
 
 def _link(shelf: Shelf, key: str, old: Fact | None, new: Fact | None) -> None:

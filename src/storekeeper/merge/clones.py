@@ -44,13 +44,9 @@ def _distance(ref: Ref, other: Ref) -> tuple[bool, bool, Ref]:
     return not same_directory, not same_volume, other
 
 
-def not_found(parent: Ref | None) -> tuple[Fault, ...]:
+def not_found(name: str) -> Fault:
     """The fault of a clone whose parent is no image of its storage."""
-    if parent is None or parent[0]:
-        return ()
-    return (
-        Fault(code="parent-not-found", text=f"Its parent {parent[1]} is no image of this image storage."),
-    )
+    return Fault(code="parent-not-found", text=f"Its parent {name} is no image of this image storage.")
 
 
 def loop_through(ref: Ref, parents: Mapping[Ref, Ref]) -> list[Ref]:

@@ -39,10 +39,12 @@ def discover(declaration: Declaration, view: HostView, directories: Collection[s
     volumes = [*_gluster(view), *_ocfs2(view)]
     taken = [volume.mount_point for volume in volumes]
     found = sorted({*_guests_directories(view), *_pools_directories(view), *directories})
-    for place in _outermost(place for place in found if _may_hold_images(place)):
+    volumes += [
+        Volume(volume_id="", image_storage_id=STORAGE, kind="external", mount_point=place)
+        for place in _outermost(place for place in found if _may_hold_images(place))
         # A directory that holds another volume would show that one's images twice.
-        if not any(_nested(place, other) for other in taken):
-            volumes.append(Volume(volume_id="", image_storage_id=STORAGE, kind="external", mount_point=place))
+        if not any(_nested(place, other) for other in taken)
+    ]
     storage = ImageStorage(
         image_storage_id=STORAGE, hosts=(declaration.host_id,), volumes=tuple(_with_ids(volumes))
     )

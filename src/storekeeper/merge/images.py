@@ -5,6 +5,8 @@ A guest's declared format wins over the content, since a guest can write any hea
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from msgspec import Struct
 
 from storekeeper.merge.names import named
@@ -47,8 +49,7 @@ def own(ref: Ref, image: Image, uses: Uses, places: Places) -> Own:
     parent = header.parent
     candidates: tuple[Ref, ...] = ()
     if parent is not None:
-        found = (named(name, ref, header.format, places) for name in parent.names)
-        candidates = tuple(dict.fromkeys(each for each in found if each is not None))
+        candidates = _all_named(parent.names, ref, header.format, places)
     return Own(
         image=image,
         header=header,
@@ -86,5 +87,10 @@ def _claims(ref: Ref, header: Header, places: Places) -> tuple[Ref, ...]:
     names = [extent.name for extent in header.extents]
     if header.data_file:
         names.append(header.data_file)
-    found = (named(name, ref, header.format, places) for name in names if name)
-    return tuple(dict.fromkeys(each for each in found if each is not None and each != ref))
+    return tuple(each for each in _all_named(names, ref, header.format, places) if each != ref)
+
+
+def _all_named(names: Sequence[str], ref: Ref, image_format: str, places: Places) -> tuple[Ref, ...]:
+    """The images that names in a header mean, each once."""
+    found = [each for name in names if (each := named(name, ref, image_format, places)) is not None]
+    return tuple(found if len(found) < 2 else dict.fromkeys(found))

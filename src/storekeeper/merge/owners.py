@@ -33,12 +33,12 @@ class Use(Struct, frozen=True, order=True, gc=False):
     rank: int
     format: str
     luks: bool
-    writable: bool
 
 
 Uses = tuple[Use, ...]
 # By volume id and image id.
 UsesByImage = dict[str, dict[str, Uses]]
+Gathered = dict[str, dict[str, list[Use]]]
 
 
 class GuestUses:
@@ -61,12 +61,15 @@ class GuestUses:
             return self
         now = GuestUses()
         now._facts = facts
-        gathered: dict[str, dict[str, set[Use]]] = {volume.volume_id: {} for volume in storage.volumes}
+        gathered: Gathered = {volume.volume_id: {} for volume in storage.volumes}
         for host_id in storage.hosts:
             if host_id in views:
                 self._gather(now, views[host_id], places, gathered)
         now.by_image = {
-            volume_id: {key: tuple(sorted(uses)) for key, uses in images.items()}
+            volume_id: {
+                key: tuple(uses) if len(uses) == 1 else tuple(sorted(set(uses)))
+                for key, uses in images.items()
+            }
             for volume_id, images in gathered.items()
         }
         now.used = {
@@ -78,9 +81,7 @@ class GuestUses:
         }
         return now
 
-    def _gather(
-        self, now: GuestUses, view: HostView, places: Places, gathered: dict[str, dict[str, set[Use]]]
-    ) -> None:
+    def _gather(self, now: GuestUses, view: HostView, places: Places, gathered: Gathered) -> None:
         look = view.looks.get(("guests", ""))
         known = pools(view)
         for key, fact in look.seen.facts.items() if look else ():
@@ -94,24 +95,16 @@ class GuestUses:
                 entry = (fact, tuple(_uses(fact, known, places)))
             now._guests[view.host_id, key] = entry
             for (volume_id, image_id), use in entry[1]:
-                gathered[volume_id].setdefault(image_id, set()).add(use)
+                gathered[volume_id].setdefault(image_id, []).append(use)
 
 
 def _uses(guest: Guest, known_pools: Mapping[str, Pool], places: Places) -> Iterable[tuple[Ref, Use]]:
     for disk in guest.disks:
         ref = resolve(disk, known_pools, places)
         if ref is not None:
-            yield (
-                ref,
-                Use(
-                    at_rest=guest.state in _AT_REST,
-                    guest=guest.key,
-                    rank=_RANKS[disk.found_in],
-                    format=_FORMATS.get(disk.format, disk.format),
-                    luks=disk.encryption == "luks",
-                    writable=not disk.read_only and not disk.shareable,
-                ),
-            )
+            image_format = _FORMATS.get(disk.format, disk.format)
+            luks = disk.encryption == "luks"
+            yield ref, Use(guest.state in _AT_REST, guest.key, _RANKS[disk.found_in], image_format, luks)
 
 
 def resolve(disk: GuestDisk, known_pools: Mapping[str, Pool], places: Places) -> Ref | None:

@@ -10,11 +10,15 @@ import posixpath
 from collections.abc import Iterable, Mapping
 
 from msgspec import Struct
+from msgspec.structs import replace
 
 from storekeeper.declaration import ImageStorage, Volume
 from storekeeper.merge.truth import HostView
 from storekeeper.naming import escape, join
-from storekeeper.observation import Mount, Pool, Space
+from storekeeper.observation import GlusterVolume, Mount, Pool, Space
+
+# What the space source says in place of a Gluster volume's id.
+_GLUSTER_ID = "gluster:"
 
 # An image of the storage: (volume id, path below the volume's root).
 Ref = tuple[str, str]
@@ -43,9 +47,12 @@ class Places(Struct, frozen=True):
     def find_from(self, ref: Ref, name: str) -> Ref | None:
         """The image that a name relative to the directory of the image `ref` names."""
         volume_id, key = ref
-        path = posixpath.normpath(posixpath.join(posixpath.dirname(key), name))
+        directory = key.rpartition("/")[0]
+        if "/" not in name and name not in {".", ".."}:
+            return volume_id, join(directory, name)
+        path = posixpath.normpath(join(directory, name))
         if path.startswith("../") or path in {"..", "."}:
-            return self.find(f"{self.roots[volume_id]}/{posixpath.dirname(key)}/{name}")
+            return self.find(f"{self.roots[volume_id]}/{directory}/{name}")
         return volume_id, path
 
 
@@ -93,10 +100,21 @@ def mounts(view: HostView) -> Iterable[Mount]:
 
 
 def space(view: HostView, volume: Volume) -> Space | None:
-    """The last look at a volume's place on a host."""
+    """The last look at a volume's place on a host, with the identity of a Gluster volume filled in."""
     look = view.looks.get(("space", volume.key))
     fact = look.seen.facts.get(volume.key) if look else None
-    return fact if isinstance(fact, Space) else None
+    if not isinstance(fact, Space):
+        return None
+    if fact.filesystem_id.startswith(_GLUSTER_ID):
+        return replace(fact, filesystem_id=_gluster_id(view, fact.filesystem_id.removeprefix(_GLUSTER_ID)))
+    return fact
+
+
+def _gluster_id(view: HostView, name: str) -> str:
+    """The id of a Gluster volume, which the mount does not tell but Gluster's tools do."""
+    look = view.looks.get(("gluster", ""))
+    fact = look.seen.facts.get(name) if look else None
+    return fact.unique_id if isinstance(fact, GlusterVolume) else ""
 
 
 def pools(view: HostView) -> dict[str, Pool]:

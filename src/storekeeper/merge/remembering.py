@@ -7,7 +7,7 @@ from typing import TypeVar
 
 from storekeeper.declaration import Volume
 from storekeeper.merge.truth import Memory
-from storekeeper.merge.volumes import Sight
+from storekeeper.merge.volumes import DARK, Sight
 from storekeeper.observation import UNKNOWN
 
 # A volume so seen is measured truly, if it cannot be used.
@@ -52,15 +52,14 @@ class Remembering:
     def space(self, volume: Volume, sights: Sequence[Sight]) -> tuple[int, int]:
         """Total and available bytes, of one host: the first that sees the volume; else the last known."""
         for sight in sights:
-            here = sight.space
-            if (
-                sight.code in _MEASURED
-                and here is not None
-                and UNKNOWN not in (here.total_bytes, here.available_bytes)
-            ):
-                self._spaces[volume.key] = (here.total_bytes, here.available_bytes)
-                break
-        return self._spaces.get(volume.key, (0, 0))
+            if sight.code in _MEASURED and (measured := _measured(sight)):
+                self._spaces[volume.key] = measured
+                return measured
+        if volume.key in self._spaces:
+            return self._spaces[volume.key]
+        # Nothing is remembered, but of a host that is silent now the last good look may be known.
+        last = (_measured(sight) for sight in sights if sight.code in DARK)
+        return next((each for each in last if each), (0, 0))
 
     def family(self, key: str, decided: Mapping[str, str], first_seen: Mapping[str, float]) -> None:
         """Remembers the reflink parents of a volume's images, and when those without a birth were seen."""
@@ -73,6 +72,13 @@ class Remembering:
         now = {trouble: former.get(trouble, at) for trouble, at in seen}
         _set(self._since, key, now)
         return now
+
+
+def _measured(sight: Sight) -> tuple[int, int] | None:
+    here = sight.space
+    if here is None or UNKNOWN in {here.total_bytes, here.available_bytes}:
+        return None
+    return here.total_bytes, here.available_bytes
 
 
 _T = TypeVar("_T", dict[str, str], dict[str, float])

@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator, Mapping
 
+from msgspec.structs import replace
+
 from storekeeper.declaration import Declaration, ImageStorage, Volume
 from storekeeper.merge.owners import GuestUses
 from storekeeper.merge.places import gluster_name, mounts, places_of, space
@@ -14,13 +16,10 @@ from storekeeper.merge.volumes import expected_of, place_trouble
 from storekeeper.naming import escape, unescape
 from storekeeper.sources import SOURCES
 from storekeeper.sources.contract import Scope
+from storekeeper.sources.images import SHARING_FILESYSTEMS
 
-# Where every call is a round trip, many at once; on a local filesystem more threads only get in each
-# other's way.
-_REMOTE = ("nfs", "nfs4", "cifs", "smb3", "ceph", "fuse.")
-_REMOTE_THREADS = 16
-# Those that can share extents between files and tell of it (FIEMAP).
-_REFLINK = frozenset({"xfs", "btrfs", "ocfs2"})
+# Sources that look into a volume, not only at its place.
+_INSIDE = frozenset({"images", "extents"})
 # Another host is asked about Gluster when the one in charge is silent for longer than the others by this.
 _GLUSTER_SILENCE_S = 60.0
 
@@ -65,28 +64,24 @@ def _of_volume(
     used: Mapping[str, dict[str, str]],
 ) -> Iterator[tuple[str, Scope]]:
     root = root_of(volume, view)
-    place = Scope(key=volume.key, root=root, source=volume.source, gluster_name=volume.gvolume_name)
+    expected = expected_of(volume, storage.hosts, views, memory)
     here = space(view, volume)
     there = (
         here is not None
         and here.path == escape(root)
-        and place_trouble(volume, view.host_id, here, expected_of(volume, storage.hosts, views, memory))
-        is None
+        and place_trouble(volume, view.host_id, here, expected) is None
     )
     filesystem = here.mount.filesystem_type if here is not None and here.mount is not None else ""
-    remote = filesystem.startswith(_REMOTE)
+    place = Scope(
+        key=volume.key, root=root, source=volume.source, must_be_mount=expected.mount,
+        gluster_name=volume.gvolume_name,
+    )  # fmt: skip
     for source in SOURCES.values():
-        if source.of != "volume":
+        if source.of == "host" or (source.name in _INSIDE and not there):
             continue
-        if source.name == "images" and there:
-            yield source.name, Scope(
-                key=volume.key, root=root, used=used[volume.volume_id], source=volume.source,
-                gluster_name=volume.gvolume_name, threads=_REMOTE_THREADS if remote else 1,
-            )  # fmt: skip
-        elif source.name == "extents" and there and filesystem in _REFLINK:
-            yield source.name, Scope(key=volume.key, root=root, used=used[volume.volume_id])
-        elif source.name not in {"images", "extents"}:
-            yield source.name, place
+        if source.name != "extents" or filesystem in SHARING_FILESYSTEMS:
+            inside = source.name in _INSIDE
+            yield source.name, replace(place, used=used[volume.volume_id]) if inside else place
 
 
 def root_of(volume: Volume, view: HostView) -> str:

@@ -16,13 +16,10 @@ from storekeeper.merge import gluster
 from storekeeper.merge.freshness import when
 from storekeeper.merge.gluster import Cluster
 from storekeeper.merge.truth import Look
-from storekeeper.merge.volumes import Sight
+from storekeeper.merge.volumes import BAD, DARK, Sight
 from storekeeper.observation import Brick, Fault
 
 _NAMES_SHOWN = 3
-# What a host sees, worst first: where it cannot be used, and where nothing is known.
-_BAD = ("disk-gone", "io-error", "other-filesystem", "not-mounted", "absent", "read-only")
-_DARK = ("hung", "silent", "stale", "untold", "unseen")
 
 
 class Observed(Struct, frozen=True, kw_only=True):
@@ -58,7 +55,7 @@ def status_of(observed: Observed) -> tuple[Status, str]:
 def troubles(sights: Iterable[Sight], cluster: Cluster | None) -> Iterator[tuple[str, float]]:
     """Every trouble whose beginning is to be remembered, and when it was seen now."""
     for sight in sights:
-        if sight.code in _BAD:
+        if sight.code in BAD:
             yield f"{sight.code} {sight.host_id}", sight.at
     if cluster is None:
         return
@@ -87,7 +84,7 @@ def _nobody_reports(observed: Observed) -> str:
 
 
 def _nobody_tells(observed: Observed) -> str:
-    if any(sight.code not in _DARK for sight in observed.sights):
+    if any(sight.code not in DARK for sight in observed.sights):
         return ""
     return _told(observed, observed.sights)
 
@@ -114,14 +111,14 @@ def _somewhere(code: str) -> Callable[[Observed], str]:
 
 def _told(observed: Observed, sights: Sequence[Sight]) -> str:
     """What all hosts in trouble see, the worst first; equal troubles keep the order of the hosts."""
-    order = (*_BAD, *_DARK)
+    order = (*BAD, *DARK)
     troubled = sorted((sight for sight in sights if sight.code), key=lambda sight: order.index(sight.code))
     return "; ".join(_with_since(observed, sight) for sight in troubled)
 
 
 def _with_since(observed: Observed, sight: Sight) -> str:
     # Silence and hangs began when the host was last heard; of all else the first look that saw it tells.
-    began = sight.at if sight.code in _DARK else observed.since[f"{sight.code} {sight.host_id}"]
+    began = sight.at if sight.code in DARK else observed.since[f"{sight.code} {sight.host_id}"]
     return f"{sight.text} since {when(began)}" if began else sight.text
 
 
@@ -226,11 +223,12 @@ def _listing_fails(observed: Observed) -> str:
 
 def _listing_partial(observed: Observed) -> str:
     look = observed.images
-    faults = [fault for fault in look.seen.faults if fault.hides.endswith("/")] if look is not None else []
-    if not faults:
+    if look is None:
         return ""
-    names = _shortened(sorted(fault.hides.rstrip("/") for fault in faults))
-    return f"some of its directories could not be read, what is in them is as last seen: {names}"
+    hidden = {fault.hides.rstrip("/") for fault in look.seen.faults if fault.hides not in {"", "*"}}
+    if not hidden:
+        return ""
+    return f"a part of it could not be read, and is as last seen: {_shortened(sorted(hidden))}"
 
 
 def _why(fault: Fault) -> str:
@@ -267,5 +265,5 @@ TABLE: tuple[Row, ...] = (
     Row("degraded", "heals", "entries wait to be healed, in two looks running", _healing),
     Row("degraded", "gluster-untold", "Gluster's tools fail on every host that may ask", _cluster_untold),
     Row("degraded", "listing-fails", "its images can be listed no more", _listing_fails),
-    Row("degraded", "listing-partial", "some of its directories could not be read", _listing_partial),
+    Row("degraded", "listing-partial", "a part of it could not be read", _listing_partial),
 )  # fmt: skip

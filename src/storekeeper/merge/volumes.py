@@ -17,12 +17,15 @@ from storekeeper.merge.truth import HostView, Look, Memory
 from storekeeper.naming import escape
 from storekeeper.observation import Disk, Fault, Space
 
+# What may be wrong with a sight, worst first: the volume cannot be used there, or nothing is known of it.
+BAD = ("disk-gone", "io-error", "other-filesystem", "not-mounted", "absent", "read-only")
+DARK = ("hung", "silent", "stale", "untold", "unseen")
 # Names of a device that mountinfo does not repeat: whether they name the mounted one cannot be told.
 _TAGS = ("UUID=", "LABEL=", "PARTUUID=", "PARTLABEL=")
 
 
 class Sight(Struct, frozen=True, kw_only=True):
-    """What one host sees of a volume. `code` is `""` when all is well, else a row of the status table;
+    """What one host sees of a volume. `code` is `""` when all is well, else one of `BAD` or `DARK`;
     `text` says it, without a full stop; `at` is when that was seen (for silence: the last sign of life).
     """
 
