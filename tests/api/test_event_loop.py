@@ -18,12 +18,10 @@ HELD_S = 0.005
 
 @pytest.fixture(scope="module")
 def app() -> ASGIApp:
-    names = (f"team{number % 40}/desktop_{number:05}.qcow2" for number in range(IMAGES))
+    names = {f"team{number % 40}/desktop_{number:05}.qcow2": number for number in range(IMAGES)}
     many = {
-        name: image(
-            name, allocated_bytes=hash(name) % (1 << 40), guests=(name,), parent=("home_flexvdi", "x")
-        )
-        for name in names
+        name: image(name, allocated_bytes=number * 7919 % GIB, guests=(name,), parent=("home_flexvdi", "x"))
+        for name, number in names.items()
     }
     return create_app(StandIn({"internal": storage(many)}))
 

@@ -12,7 +12,7 @@ from litestar.types import ASGIApp
 from tests.api.standin import HOME, StandIn, ask, image, storage
 
 from storekeeper.api import create_app
-from storekeeper.api.listing import Key, page, query
+from storekeeper.api.listing import Key, Rows, page, query
 from storekeeper.document import DiskDetail, ImageDetail
 
 IMAGES = "/imagestorages/internal/images"
@@ -52,6 +52,8 @@ def test_a_list_is_a_bare_array_of_rows_ordered_by_volume_and_id(app: ASGIApp) -
         ("thin=true&format=raw", ["team/a/50%25 off.raw"]),
         ("image_id=team%2Fa%2F50%2525+off.raw", ["team/a/50%25 off.raw"]),
         ("volume_id=other", []),
+        ("image_id=test&image_id=corus", ["corus", "test"]),
+        ("image_id=test&kind=clone", []),
         ("kind=clone&format=raw", []),
     ],
 )
@@ -108,10 +110,12 @@ def test_pages_of_any_rows_are_the_whole_cut_in_pieces(keys: list[Key], limit: i
     def row_of(key: Key) -> ImageDetail:
         return msgspec.convert({**EMPTY, "volume_id": key[0], "image_id": key[1]}, ImageDetail)
 
+    rows = Rows(keys, ("volume_id", "image_id"), row_of)
+
     def pages(size: int) -> list[Any]:
         got, query_string = [], f"limit={size}&sort={sort}".encode()
         while query_string:
-            found = page(keys, row_of, query(query_string, ImageDetail), query_string)
+            found = page(rows, query(query_string, ImageDetail), query_string)
             got += found.rows
             query_string = found.next_query.encode()
         return got

@@ -10,7 +10,7 @@ import re
 from base64 import urlsafe_b64decode, urlsafe_b64encode
 from collections.abc import Callable, Iterable, Iterator
 from heapq import nlargest, nsmallest
-from typing import Any, get_type_hints
+from typing import Any, NamedTuple, get_type_hints
 from urllib.parse import parse_qsl, urlencode
 
 import msgspec
@@ -102,25 +102,42 @@ def query(query_string: bytes, row: type[Struct]) -> Query:
     )
 
 
-def page(keys: Iterable[Key], row_of: Callable[[Key], Struct], asked: Query, query_string: bytes) -> Page:
-    """The rows that `asked` wants; `row_of` makes a row from its key. `query_string` is what was asked."""
-    places = _places(keys, row_of, asked)
-    best = (nlargest if asked.descending else nsmallest)(asked.limit + 1, places)
-    rows = [row_of(key) for _, key in best[: asked.limit]]
+class Rows(NamedTuple):
+    """What a list has: the keys of its rows, the fields that a key is made of, and a row from its key."""
+
+    keys: Iterable[Key]
+    key_fields: tuple[str, ...]
+    row_of: Callable[[Key], Struct]
+
+
+def page(rows: Rows, asked: Query, query_string: bytes) -> Page:
+    """The rows that `asked` wants; `query_string` is how it was asked.
+
+    A row is made for the page itself, and before that only where a filter or the order needs one.
+    """
+    best = (nlargest if asked.descending else nsmallest)(asked.limit + 1, _places(rows, asked))
+    found = [rows.row_of(key) for _, key in best[: asked.limit]]
     more = _next_query(query_string, asked, best[asked.limit - 1]) if len(best) > asked.limit else ""
     if not asked.fields:
-        return Page(rows=rows, next_query=more)
-    return Page(rows=[{name: getattr(row, name) for name in asked.fields} for row in rows], next_query=more)
+        return Page(rows=found, next_query=more)
+    return Page(rows=[{name: getattr(row, name) for name in asked.fields} for row in found], next_query=more)
 
 
-def _places(keys: Iterable[Key], row_of: Callable[[Key], Struct], asked: Query) -> Iterator[Place]:
+def _places(rows: Rows, asked: Query) -> Iterator[Place]:
     after = asked.after
-    needs_row = bool(asked.filters or asked.sort)
-    for key in keys:
+    by_key = [
+        (rows.key_fields.index(name), asked.filters[name])
+        for name in asked.filters
+        if name in rows.key_fields
+    ]
+    by_row = [(name, wanted) for name, wanted in asked.filters.items() if name not in rows.key_fields]
+    for key in rows.keys:
+        if not all(key[index] in wanted for index, wanted in by_key):
+            continue
         value: Value = ""
-        if needs_row:
-            row = row_of(key)
-            if not all(_holds(getattr(row, name), wanted) for name, wanted in asked.filters.items()):
+        if by_row or asked.sort:
+            row = rows.row_of(key)
+            if not all(_holds(getattr(row, name), wanted) for name, wanted in by_row):
                 continue
             value = getattr(row, asked.sort) if asked.sort else ""
         place = (value, key)

@@ -7,7 +7,6 @@ request holds the event loop.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterable
 from typing import Any
 from urllib.parse import unquote
 
@@ -21,7 +20,7 @@ from msgspec import Struct
 from storekeeper import __version__
 from storekeeper.api import answers
 from storekeeper.api.contract import Manager
-from storekeeper.api.listing import Key, page, parameters, query
+from storekeeper.api.listing import Key, Rows, page, parameters, query
 from storekeeper.api.openapi import list_of
 from storekeeper.document import (
     DiskDetail,
@@ -80,12 +79,12 @@ class ImageStorages(Controller):
         """All that is known of the images and clones of an image storage."""
         volumes = _storage(request, image_storage_id).volumes
         keys = ((volume_id, image_id) for volume_id, volume in volumes.items() for image_id in volume.images)
-        return await _page(
-            request,
-            ImageDetail,
-            keys,
-            lambda key: image_detail(volumes[key[0]], volumes[key[0]].images[key[1]]),
-        )
+
+        def row_of(key: Key) -> ImageDetail:
+            volume = volumes[key[0]]
+            return image_detail(volume, volume.images[key[1]])
+
+        return await _page(request, ImageDetail, Rows(keys, ("volume_id", "image_id"), row_of))
 
     @get("/{image_storage_id:str}/volumes/{volume_id:str}/images/{image_id:path}", responses=FAILURES)
     async def get_image(
@@ -109,7 +108,8 @@ class ImageStorages(Controller):
     async def list_disks(self, request: Asked, image_storage_id: FromPath[str]) -> Response[list[DiskDetail]]:
         """Every disk of every host of an image storage, and why it is usable or not."""
         disks = {(disk.host_id, disk.device): disk for disk in _storage(request, image_storage_id).disks}
-        return await _page(request, DiskDetail, disks, lambda key: disks[key[0], key[1]])
+        rows = Rows(disks, ("host_id", "device"), lambda key: disks[key[0], key[1]])
+        return await _page(request, DiskDetail, rows)
 
 
 class ManagerItself(Controller):
@@ -178,14 +178,12 @@ def _prepared(request: Asked, published: Published) -> Response[Any]:
     return response(answers.document(published, accept_encoding, if_none_match))
 
 
-async def _page(
-    request: Asked, row: type[Struct], keys: Iterable[Key], row_of: Callable[[Key], Struct]
-) -> Response[Any]:
+async def _page(request: Asked, row: type[Struct], rows: Rows) -> Response[Any]:
     query_string = request.scope["query_string"]
     asked = query(query_string, row)
 
     def made() -> tuple[bytes, str]:
-        found = page(keys, row_of, asked, query_string)
+        found = page(rows, asked, query_string)
         return answers.encode(found.rows), found.next_query
 
     body, next_query = await asyncio.to_thread(made)

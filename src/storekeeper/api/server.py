@@ -20,6 +20,7 @@ from storekeeper.errors import DeclarationError, Refused, StorekeeperError, TooL
 # Room for the longest image id (PATH_MAX bytes, each percent-encoded twice) and honest headers.
 HEAD_LIMIT_BYTES = 32 << 10
 SHUTDOWN_S = 5
+PORT_MAX = 65535
 
 log = structlog.get_logger()
 
@@ -36,12 +37,10 @@ def listening(listen: str) -> socket.socket:
     try:
         loopback = address == "localhost" or ip_address(address).is_loopback
         number = int(port)
-        if not 0 <= number < 1 << 16:
-            raise ValueError(port)
-    except ValueError as error:
-        raise DeclarationError(
-            "manager.listen", f"{listen!r} is not ADDRESS:PORT; write 127.0.0.1:8017"
-        ) from error
+    except ValueError:
+        loopback, number = False, -1
+    if not 0 <= number <= PORT_MAX:
+        raise DeclarationError("manager.listen", f"{listen!r} is not ADDRESS:PORT; write 127.0.0.1:8017")
     if not loopback:
         raise Refused(
             f"Will not listen on {address}: there is no access control yet, so only on loopback. "
