@@ -85,7 +85,7 @@ def main() -> int:
         declaration = directory / "storekeeper.toml"
         database = directory / "storekeeper.db"
         host = os.uname().nodename
-        declaration.write_text(_TOML.format(port=port, database=f"/{database}", host=host, root=root))
+        declaration.write_text(_TOML.format(port=port, database=database, host=host, root=root))
         return serve(["--config", str(declaration)], f"http://127.0.0.1:{port}", "demo", missing)
 
 

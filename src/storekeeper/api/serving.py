@@ -14,17 +14,28 @@ from storekeeper.api.app import create_app
 from storekeeper.api.server import answer, listening
 from storekeeper.database import open_store
 from storekeeper.declaration import Declaration
+from storekeeper.errors import HostError
+from storekeeper.host.real import RealHost
 from storekeeper.host.wire import Hint
 from storekeeper.host.workers import Workers
 from storekeeper.manager.manager import Manager
+from storekeeper.merge.discovery import DEFAULT_DIRECTORY
 from storekeeper.report import Changes
 from storekeeper.sources import SOURCES
-from storekeeper.sources.contract import Scope
+from storekeeper.sources.contract import Host, Scope
 
 # A volume that does not answer is unknown after its deadline; nobody waits longer for the rest.
 READY_AT_THE_LATEST_S = 10.0
 
 log = structlog.get_logger()
+
+
+def image_directories(host: Host) -> tuple[str, ...]:
+    """Where libvirt keeps images by default, if that is there; for hosts without a declaration."""
+    try:
+        return (DEFAULT_DIRECTORY,) if host.kind(DEFAULT_DIRECTORY) == "directory" else ()
+    except HostError:
+        return ()
 
 
 class Station:
@@ -34,7 +45,13 @@ class Station:
         self._host_id = declaration.host_id
         store = open_store(declaration.database)
         self.workers = Workers()
-        self.manager = Manager(declaration, store, self._rescope, lambda: self.agent.answered)
+        self.manager = Manager(
+            declaration,
+            store,
+            self._rescope,
+            lambda: self.agent.answered,
+            directories=image_directories(RealHost()),
+        )
         known = {key: look.seen for key, look in self.manager.view(self._host_id).looks.items()}
         self.agent = Agent(WorkerAsker(self.workers), self._deliver, SOURCES, known)
 

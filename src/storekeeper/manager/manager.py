@@ -47,7 +47,7 @@ class Manager:
     """The last truth, and what is published of it.
 
     `rescope(host_id, scopes)` tells an agent where to look; `answered()` whether every agent has looked
-    there since: before that nothing is known, and the manager is not `ready`.
+    there since: before that nothing is known, and the manager is not `ready`. `directories`: see `declared`.
     """
 
     def __init__(
@@ -56,12 +56,15 @@ class Manager:
         store: Store,
         rescope: Rescope,
         answered: Callable[[], bool],
+        *,
+        directories: tuple[str, ...] = (),
         clock: Callable[[], float] = time,
     ) -> None:
         self._declaration = declaration
         self._store = store
         self._rescope = rescope
         self._answered = answered
+        self._directories = directories
         self._clock = clock
         self._views = store.views()
         self._truth = Truth(storages={}, memory=store.memory(), valid_until=0.0)
@@ -116,11 +119,11 @@ class Manager:
         """Merges what is known, publishes what changed, and says where to look from now on."""
         self._dirty.clear()
         views = self._views
-        self._declaration = declared(self._declaration, views)
+        self._declaration = declared(self._declaration, views, self._directories)
         self._truth, self._published, self._listing = await asyncio.to_thread(
             _published, self._declaration, views, self._truth, self._clock(), self._published, self._listing
         )
-        for host_id, wanted in scopes(self._declaration, views, self._truth.memory).items():
+        for host_id, wanted in scopes(self._declaration, views, self._truth).items():
             self._rescope(host_id, wanted)
         self.ready = self.ready or self._answered()
 
@@ -156,11 +159,18 @@ class Manager:
             log.exception("The database could not be written")
 
 
-def declared(declaration: Declaration, views: Mapping[str, HostView]) -> Declaration:
-    """The declaration; where none was written, what its host is seen to have now."""
-    if not declaration.found or declaration.host_id not in views:
+def declared(
+    declaration: Declaration, views: Mapping[str, HostView], directories: tuple[str, ...] = ()
+) -> Declaration:
+    """The declaration; where none was written, what its host is seen to have now.
+
+    `directories`: those known to be there and meant for images.
+    """
+    view = views.get(declaration.host_id)
+    if not declaration.found or view is None:
         return declaration
-    return discover(declaration, views[declaration.host_id])
+    found = discover(declaration, view, directories)
+    return declaration if found == declaration else found
 
 
 def _published(
