@@ -61,13 +61,11 @@ def of_manager(command: Command) -> Command:
     return wrapped
 
 
-declared = click.option(
-    "--config",
-    "config",
-    type=click.Path(),
-    default=None,
-    metavar="FILE",
-    help=f"Declaration. [{DEFAULT_PATH}]",
+config_option = click.option(
+    "--config", default=None, metavar="FILE", help=f"The declaration. [{DEFAULT_PATH}]"
+)
+captured_option = click.option(
+    "--captured", default=None, metavar="DIR", help="The machine that was captured there, not this one."
 )
 
 

@@ -1,0 +1,109 @@
+"""Looking at a host once, without a server: what `scan`, `probe` and `discover` have in common."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from collections.abc import Awaitable, Callable, Sequence
+from time import time
+from typing import TYPE_CHECKING, TypeVar
+
+from storekeeper.declaration import DEFAULT_PATH, Declaration
+from storekeeper.errors import DeclarationError, UsageError
+
+if TYPE_CHECKING:
+    from storekeeper.agent.asking import Asker
+    from storekeeper.merge.truth import HostView
+    from storekeeper.sources.contract import Host, Scope
+
+T = TypeVar("T")
+
+
+def text_of(path: str) -> str:
+    """The text of a declaration.
+
+    Raises:
+        UsageError: it cannot be read.
+        DeclarationError: it is no text.
+    """
+    try:
+        with open(path, encoding="utf-8") as file:
+            return file.read()
+    except UnicodeDecodeError as error:
+        raise DeclarationError("", "it is not UTF-8; save it as that", file=path) from error
+    except OSError as error:
+        raise UsageError(
+            f"{path} cannot be read: {error.strerror}. `storekeeper discover` prints one to start from."
+        ) from error
+
+
+def declaration_of(config: str | None, host_name: str) -> Declaration:
+    """What `config` declares, or the usual file; without that file, what will be found on the host.
+
+    Raises:
+        DeclarationError: the first thing that is wrong with the file.
+    """
+    from storekeeper.declaration_toml import load
+
+    if config is None and not os.path.exists(DEFAULT_PATH):
+        return Declaration(host_id=host_name, image_storages={}, found=True)
+    path = config or DEFAULT_PATH
+    try:
+        return load(text_of(path), host_name)
+    except DeclarationError as error:
+        raise DeclarationError(error.key, error.text, file=path) from error
+
+
+def with_host(captured: str | None, use: Callable[[Host, Asker], Awaitable[T]]) -> T:
+    """Runs `use` with the machine captured in a folder, or with this one.
+
+    This one is asked through workers, since what hangs must hang there; a captured one cannot hang.
+    """
+    return asyncio.run(_with_captured(captured, use) if captured is not None else _with_this_host(use))
+
+
+async def _with_captured(captured: str, use: Callable[[Host, Asker], Awaitable[T]]) -> T:
+    from storekeeper.agent.asking import DirectAsker
+    from storekeeper.host.captured import CapturedHost
+
+    if not os.path.isdir(captured):
+        raise UsageError(f"{captured} is no directory; storekeeper capture DIR makes one.")
+    host = CapturedHost(captured)
+    return await use(host, DirectAsker(host))
+
+
+async def _with_this_host(use: Callable[[Host, Asker], Awaitable[T]]) -> T:
+    from storekeeper.agent.asking import WorkerAsker
+    from storekeeper.host.real import RealHost
+    from storekeeper.host.workers import Workers
+
+    workers = Workers()
+    try:
+        return await use(RealHost(), WorkerAsker(workers))
+    finally:
+        await workers.close()
+
+
+async def look(
+    asker: Asker, host_id: str, scopes_of: Callable[[HostView], Sequence[tuple[str, Scope]]]
+) -> HostView:
+    """Everything that one look at the host shows."""
+    from storekeeper.agent.once import look_once
+    from storekeeper.merge.truth import HostView
+    from storekeeper.sources import SOURCES
+
+    return await look_once(asker, SOURCES, scopes_of, HostView(host_id=host_id, looks={}), time)
+
+
+def found_on(declaration: Declaration, host: Host, view: HostView) -> Declaration:
+    """The declaration; where none was written, what its host has."""
+    from storekeeper.errors import HostError
+    from storekeeper.merge.discovery import DEFAULT_DIRECTORY, discover
+
+    if not declaration.found:
+        return declaration
+    try:
+        usual = (DEFAULT_DIRECTORY,) if host.kind(DEFAULT_DIRECTORY) == "directory" else ()
+    except HostError:
+        usual = ()
+    return discover(declaration, view, usual)
