@@ -30,21 +30,24 @@ _SYSTEM = ("/bin", "/boot", "/dev", "/etc", "/lib", "/lib32", "/lib64", "/libx32
            "/sys", "/usr", "/var/log", "/var/run")  # fmt: skip
 # ... and these themselves.
 _TOO_WIDE = frozenset({"/", "/home", "/opt", "/var", "/var/lib", "/var/lib/libvirt", "/var/lib/glusterd"})
+# The order in which a declaration lists them.
+_KINDS = ("ocfs2", "external", "gluster")
 _ID_LENGTH = 63
 _STORAGE_ROOT = "/storekeeper/"
 
 
 def discover(declaration: Declaration, view: HostView, directories: Collection[str] = ()) -> Declaration:
     """`declaration` with what its host has. `directories`: known to be there, and to hold images."""
-    volumes = [*_gluster(view), *_ocfs2(view)]
-    taken = [volume.mount_point for volume in volumes]
+    filesystems = _apart([*_ocfs2(view), *_gluster(view)])
+    taken = [volume.mount_point for volume in filesystems]
     found = sorted({*_guests_directories(view), *_pools_directories(view), *directories})
-    volumes += [
+    plain = [
         Volume(volume_id="", image_storage_id=STORAGE, kind="external", mount_point=place)
         for place in _outermost(place for place in found if _may_hold_images(place))
         # A directory that holds another volume would show that one's images twice.
         if not any(_nested(place, other) for other in taken)
     ]
+    volumes = sorted([*filesystems, *plain], key=lambda volume: _KINDS.index(volume.kind))
     storage = ImageStorage(
         image_storage_id=STORAGE, hosts=(declaration.host_id,), volumes=tuple(_with_ids(volumes))
     )
@@ -54,37 +57,48 @@ def discover(declaration: Declaration, view: HostView, directories: Collection[s
 def _gluster(view: HostView) -> Iterator[Volume]:
     """Each mounted Gluster volume, once, at the first of its places."""
     seen = set()
-    for mount in mounts(view):
+    for mount in _on_top(view):
         name = gluster_name(mount)
-        if name and name not in seen and _declarable(mount):
+        if name and name not in seen:
             seen.add(name)
+            place = _place(mount.mount_point)
             yield Volume(
-                volume_id="", image_storage_id=STORAGE, kind="gluster", mount_point=_place(mount.mount_point),
-                gvolume_name=name,
-            )  # fmt: skip
+                volume_id="", image_storage_id=STORAGE, kind="gluster", mount_point=place, gvolume_name=name
+            )
 
 
 def _ocfs2(view: HostView) -> Iterator[Volume]:
     """Each mounted OCFS2 filesystem, once; an external volume where its disk has no id."""
     seen = set()
-    for mount in mounts(view):
-        if mount.filesystem_type != "ocfs2" or mount.device_number in seen or not _declarable(mount):
+    for mount in _on_top(view):
+        if mount.filesystem_type != "ocfs2" or mount.device_number in seen:
             continue
         seen.add(mount.device_number)
         disk_id = _disk_below(view, mount)
-        place = _place(mount.mount_point)
-        if disk_id:
-            yield Volume(
-                volume_id="",
-                image_storage_id=STORAGE,
-                kind="ocfs2",
-                mount_point=place,
-                primary_disk_id=disk_id,
-            )
-        else:
-            yield Volume(
-                volume_id="", image_storage_id=STORAGE, kind="external", mount_point=place, mounted=True
-            )
+        volume = Volume(
+            volume_id="", image_storage_id=STORAGE, kind="external", mount_point=_place(mount.mount_point),
+            mounted=True,
+        )  # fmt: skip
+        yield replace(volume, kind="ocfs2", mounted=None, primary_disk_id=disk_id) if disk_id else volume
+
+
+def _on_top(view: HostView) -> list[Mount]:
+    """Whole filesystems at places that a declaration may name; of several at one place the last."""
+    covering = {mount.mount_point: mount for mount in mounts(view)}
+    return [
+        mount
+        for mount in covering.values()
+        if mount.root == "/" and _may_hold_images(_place(mount.mount_point))
+    ]
+
+
+def _apart(volumes: list[Volume]) -> list[Volume]:
+    """Those that lie in none before them: nested ones cannot be declared."""
+    kept: list[Volume] = []
+    for volume in volumes:
+        if not any(_nested(volume.mount_point, other.mount_point) for other in kept):
+            kept.append(volume)
+    return kept
 
 
 def _disk_below(view: HostView, mount: Mount) -> str:
@@ -103,11 +117,6 @@ def _disk_below(view: HostView, mount: Mount) -> str:
         and (mount.device_number in fact.device_numbers or fact.filesystem_uuid in uuids - {""})
     ]
     return min((disk_id for disk_id in ids if disk_id), default="")
-
-
-def _declarable(mount: Mount) -> bool:
-    """Whether it is the root of its filesystem, at a place that a declaration may name."""
-    return mount.root == "/" and _may_hold_images(_place(mount.mount_point))
 
 
 def _guests_directories(view: HostView) -> Iterator[str]:

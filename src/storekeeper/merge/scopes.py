@@ -81,7 +81,7 @@ def _of_volume(
             continue
         if source.name != "extents" or filesystem in SHARING_FILESYSTEMS:
             inside = source.name in _INSIDE
-            yield source.name, replace(place, used=used[volume.volume_id]) if inside else place
+            yield source.name, replace(place, used=used.get(volume.volume_id, {})) if inside else place
 
 
 def root_of(volume: Volume, view: HostView) -> str:
