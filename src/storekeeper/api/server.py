@@ -48,9 +48,12 @@ def listening(listen: str) -> socket.socket:
         )
     family = socket.AF_INET6 if ":" in address else socket.AF_INET
     try:
-        return socket.create_server((address, number), family=family, backlog=2048)
+        bound = socket.create_server((address, number), family=family, backlog=2048)
     except OSError as error:
         raise Refused(f"Cannot listen on {listen}: {error.strerror}.") from error
+    # Inherited by connections: head and body leave in two writes, and the second must not wait for an ACK.
+    bound.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    return bound
 
 
 async def answer(app: ASGIApp, bound: socket.socket, started: Callable[[str], None]) -> None:
