@@ -97,6 +97,10 @@ def test_a_type_that_is_not_known_must_not_be_understood(kind: int) -> None:
     assert codes(seen(vdi(kind).file())) == ["unknown-feature"]
 
 
+def test_an_id_of_zeros_is_none() -> None:
+    assert seen(vdi().patched((392, bytes(16)))).unique_id == ""
+
+
 def test_it_is_read_from_the_head_alone() -> None:
     file = vdi().file()
     seen(file)

@@ -45,6 +45,11 @@ class TestWhichFooterCounts:
         header = seen(seed.file(seed.size - 512))
         assert (header.virtual_bytes, codes(header)) == (GIB, ["truncated"])
 
+    def test_a_footer_at_the_end_that_was_cut_is_none(self) -> None:
+        seed = disk(vhd_footer(3, GIB), vhd_second(512))
+        header = seen(seed.file(seed.size - 400))
+        assert (header.virtual_bytes, codes(header)) == (GIB, ["truncated"])
+
     def test_a_copy_with_a_wrong_checksum_gives_way_to_the_footer_at_the_end(self) -> None:
         seed = disk(vhd_footer(3, GIB), vhd_second(512))
         header = seen(seed.patched((48, (2 * GIB).to_bytes(8, "big"))))
@@ -215,6 +220,14 @@ class TestHowAChildNamesItsParent:
         assert codes(seen(file)) == ["bad-header"] * 8
         assert file.total_read <= 512
 
+    @pytest.mark.parametrize("locator", [(b"Mac ", b"alias"), (b"W2ru", b""), (b"\0\0\0\0", b"x")])
+    def test_a_locator_that_only_a_mac_can_follow_or_that_is_empty_is_left_alone(
+        self, locator: tuple[bytes, bytes]
+    ) -> None:
+        header = seen(vhd_child(locator, name="").file())
+        assert header.parent is not None
+        assert (header.parent.names, header.parent.unique_id, header.faults) == ((), str(PARENT), ())
+
     def test_a_child_without_any_name_or_id_is_a_fault(self) -> None:
         header = seen(vhd_child(name="", parent=bytes(16)).file())
         assert codes(header) == ["bad-header"]
@@ -223,6 +236,12 @@ class TestHowAChildNamesItsParent:
     def test_a_dynamic_disk_has_no_parent_whatever_its_fields_say(self) -> None:
         second = vhd_second(512, parent=PARENT.bytes, name="base.vhd")
         assert seen(disk(vhd_footer(3, GIB), second).file()).parent is None
+
+
+def test_an_id_of_zeros_is_none() -> None:
+    footer = bytearray(vhd_footer(2, GIB))
+    footer[64:84] = bytes(20)
+    assert seen(fixed(checked(bytes(footer), 64))).unique_id == ""
 
 
 def test_a_saved_state_is_told() -> None:

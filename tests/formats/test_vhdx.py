@@ -139,6 +139,13 @@ class TestRegions:
         table = vhdx_regions(*many, *REGIONS)
         assert seen(vhdx(tables=(table, table)).file()).virtual_bytes == 20 * GIB
 
+    @pytest.mark.parametrize("count", [2048, 2**32 - 1])
+    def test_a_table_with_more_regions_than_there_may_be_is_not_read(self, count: int) -> None:
+        table = vhdx_regions(*REGIONS, count=count)
+        file = vhdx(tables=(table, table)).file(GIB)
+        assert codes(seen(file)) == ["bad-header"]
+        assert file.total_read < 8192
+
     def test_metadata_past_the_end(self) -> None:
         table = vhdx_regions((BAT, 3 * MIB, MIB, 1), (METADATA, 2**63 // MIB * MIB, MIB, 1))
         assert codes(seen(vhdx(tables=(table, table)).file())) == ["truncated"]
@@ -154,12 +161,13 @@ class TestMetadata:
         items = {guid: item for guid, item in vhdx_items().items() if guid != missing}
         header = seen(vhdx(items).file())
         assert (header.virtual_bytes, codes(header)) == (UNKNOWN, ["bad-header"])
+        assert "lack" in header.faults[0].text
 
     @pytest.mark.parametrize("item", [b"1234567", b"123456789"])
     def test_an_item_of_another_length(self, item: bytes) -> None:
         assert codes(seen(vhdx({**vhdx_items(), DISK_SIZE: item}).file())) == ["bad-header"]
 
-    @pytest.mark.parametrize("offset", [0, 65535, MIB - 4, 2**32 - 1])
+    @pytest.mark.parametrize("offset", [0, 65520, 65535, MIB - 4, 2**32 - 1])
     def test_an_item_outside_of_its_place(self, offset: int) -> None:
         metadata = vhdx_metadata(vhdx_items())
         at = metadata.index(DISK_SIZE.bytes_le) + 16
@@ -189,7 +197,9 @@ class TestMetadata:
 
     @pytest.mark.parametrize("size", [64 * TIB + 512, 2**63, 2**64 - 512, 513])
     def test_a_size_beyond_64_tib_or_of_no_whole_sectors_is_a_lie(self, size: int) -> None:
-        header = seen(vhdx(vhdx_items(size, block=256 * MIB)).file())
+        table = vhdx_regions((BAT, 3 * MIB, 4 * MIB, 1), REGIONS[1])
+        seed = vhdx(vhdx_items(size, block=256 * MIB), tables=(table, table))
+        header = seen(seed.file(8 * MIB))
         assert (header.virtual_bytes, codes(header)) == (UNKNOWN, ["size-lies"])
 
     def test_a_size_beyond_what_its_block_allocation_table_maps_is_a_lie(self) -> None:
@@ -219,6 +229,16 @@ class TestHowAChildNamesItsParent:
         assert child.parent is not None
         assert child.parent.unique_id == parent.unique_id
 
+    @pytest.mark.parametrize("key", ["relative_path", "parent_linkage"])
+    def test_a_path_or_the_linkage_alone_is_enough(self, key: str) -> None:
+        header = seen(vhdx_child(vhdx_locator({key: HYPER_V_PARENT[key]})).file())
+        assert header.parent is not None
+        assert (bool(header.parent.names), bool(header.parent.unique_id)) == (
+            key == "relative_path",
+            key == "parent_linkage",
+        )
+        assert header.faults == ()
+
     def test_control_characters_and_broken_utf_16_do_no_harm(self) -> None:
         values = {**HYPER_V_PARENT, "relative_path": "a\n\x1b\u202e"}
         parent = seen(vhdx_child(vhdx_locator(values)).file()).parent
@@ -229,14 +249,16 @@ class TestHowAChildNamesItsParent:
         "locator",
         [
             vhdx_locator(HYPER_V_PARENT)[:19],
-            vhdx_locator(HYPER_V_PARENT, count=65),
+            vhdx_locator(HYPER_V_PARENT, count=64),
+            vhdx_locator({str(number): "x" for number in range(61)} | HYPER_V_PARENT),
+            vhdx_locator(HYPER_V_PARENT, shift=2),
             vhdx_locator(HYPER_V_PARENT, shift=4096),
             vhdx_locator({**HYPER_V_PARENT, "relative_path": "x" * 1025}),
             vhdx_locator({}),
             vhdx_locator({"parent_linkage": "not a GUID"}),
             bytes(MIB // 2),
         ],
-        ids=["cut", "count", "outside", "long", "empty", "no-guid", "huge"],
+        ids=["cut", "count", "many", "ends-outside", "outside", "long", "empty", "no-guid", "huge"],
     )
     def test_a_locator_that_lies_is_a_fault_and_a_parent_that_is_not_known(self, locator: bytes) -> None:
         header = seen(vhdx_child(locator).file())

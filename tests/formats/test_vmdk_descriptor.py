@@ -116,6 +116,14 @@ class TestExtents:
         found = parse(descriptor("custom", "RW 8 ZERO"))
         assert (found.sectors, found.extents, found.extent_count, found.preallocated) == (8, (), 1, False)
 
+    def test_of_no_sectors_are_no_part_of_the_image(self) -> None:
+        found = parse(descriptor("custom", 'RW 0 SPARSE "a"', FLAT))
+        assert (found.sectors, [extent.name for extent in found.extents], found.faults) == (
+            8,
+            ["a-flat.vmdk"],
+            (),
+        )
+
     @pytest.mark.parametrize(
         ("line", "code"),
         [

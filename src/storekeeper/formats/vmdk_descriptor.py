@@ -55,8 +55,8 @@ _ENCODINGS = {
 class Descriptor(NamedTuple):
     """What a descriptor says. `sectors` is the sum over its extents, UNKNOWN when one cannot be read.
 
-    `extents` are those that lie in files; `extent_count` counts the others (ZERO) too. `unique_id` is
-    VirtualBox's UUID where there is one, else the content id.
+    `extents` are those that lie in files; `extent_count` counts the others (ZERO, or of no sectors) too.
+    `unique_id` is VirtualBox's UUID where there is one, else the content id.
     """
 
     create_type: str
@@ -92,7 +92,7 @@ def parse(raw: bytes) -> Descriptor:
         faults.append(Fault("bad-header", "Its descriptor does not say of which type it is (createType)."))
         create_type = ""
     thin = _word(entries, "ddb.thinProvisioned") == "1"
-    in_files = tuple(extent for extent in extents if extent.kind != "ZERO")
+    in_files = tuple(extent for extent in extents if extent.kind != "ZERO" and extent.size_bytes)
     return Descriptor(
         create_type=create_type,
         extents=in_files,
