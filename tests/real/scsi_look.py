@@ -1,4 +1,4 @@
-"""What our sources see in the guest of test_scsi_disks.py, twice in a row, as JSON files."""
+"""What our sources see in the guest of scsi_machine.py, twice in a row, as JSON files."""
 
 from __future__ import annotations
 
