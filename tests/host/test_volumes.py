@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import socket
+import subprocess
+from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
 
@@ -91,15 +93,24 @@ def test_a_walk_goes_as_deep_as_it_is_told_and_says_where_it_stopped(tmp_path: P
     assert [path for path, directory in found.items() if directory.fault == "too-deep"] == ["1/2/3"]
 
 
-def test_a_walk_of_a_tree_deeper_than_pythons_stack_and_paths_ends(tmp_path: Path) -> None:
-    above = os.open(tmp_path, os.O_RDONLY)
+@pytest.fixture
+def deep(tmp_path: Path) -> Iterator[Path]:
+    """A tree of 1500 directories in each other, removed by what can: shutil.rmtree recurses."""
+    root = tmp_path / "deep"
+    root.mkdir()
+    above = os.open(root, os.O_RDONLY)
     for _ in range(1500):
         os.mkdir("deeper", dir_fd=above)
         below = os.open("deeper", os.O_RDONLY, dir_fd=above)
         os.close(above)
         above = below
     os.close(above)
-    assert len(walk(tmp_path, depth_limit=1501)) == 1501
+    yield root
+    subprocess.run(["rm", "-rf", root], check=True)
+
+
+def test_a_walk_of_a_tree_deeper_than_pythons_stack_and_paths_ends(deep: Path) -> None:
+    assert len(walk(deep, depth_limit=1501)) == 1501
 
 
 def test_what_vanishes_during_a_walk_is_just_not_there(tmp_path: Path) -> None:
