@@ -81,7 +81,10 @@ class TestWhichHeaderCounts:
         seen(file)
         assert max(length for offset, length in file.reads if offset < 192 << 10) == 80
 
-    @pytest.mark.parametrize("other", [bytes(4096), vhdx_header(9, data=CHANGED, version=2)])
+    @pytest.mark.parametrize(
+        "other",
+        [bytes(4096), vhdx_header(9, data=CHANGED, version=2), b"HEAD" + vhdx_header(9, data=CHANGED)[4:]],
+    )
     def test_one_that_is_damaged_or_of_another_version_does_not_count(self, other: bytes) -> None:
         assert seen(vhdx(headers=(vhdx_header(1), other)).file()).unique_id == str(OWN)
 
@@ -96,6 +99,10 @@ class TestWhichHeaderCounts:
     def test_without_a_valid_one_the_file_must_not_be_understood(self, headers: tuple[bytes, bytes]) -> None:
         header = seen(vhdx(headers=headers).file())
         assert (header.virtual_bytes, codes(header)) == (UNKNOWN, ["bad-header"])
+
+    def test_an_id_of_zeros_is_none(self) -> None:
+        headers = (vhdx_header(1, data=UUID(int=0)), vhdx_header(2, data=UUID(int=0)))
+        assert seen(vhdx(headers=headers).file()).unique_id == ""
 
     def test_a_log_that_is_not_empty_is_told_and_is_no_fault(self) -> None:
         headers = (vhdx_header(1, log=STRANGE), vhdx_header(2, log=STRANGE))
@@ -185,7 +192,9 @@ class TestMetadata:
         assert codes(seen(vhdx(metadata=bytes(metadata)).file())) == ["bad-header"]
 
     def test_an_item_that_is_not_known_is_a_fault_where_it_is_required(self) -> None:
-        assert codes(seen(vhdx({**vhdx_items(), STRANGE: b"x"}).file())) == ["unknown-feature"]
+        items = {**vhdx_items(), STRANGE: b"x"}
+        assert codes(seen(vhdx(items).file())) == ["unknown-feature"]
+        assert codes(seen(vhdx(metadata=vhdx_metadata(items, required=False)).file())) == []
 
     @pytest.mark.parametrize("block", [0, MIB // 2, 3 * MIB, 512 * MIB])
     def test_blocks_that_vhdx_does_not_have(self, block: int) -> None:
