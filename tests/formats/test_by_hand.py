@@ -28,6 +28,16 @@ def test_cut_at_any_byte_it_is_no_exception(seed: Seed) -> None:
         must_be_honest(identify(file), file)
 
 
+@pytest.mark.parametrize("seed", IMAGES.values(), ids=IMAGES)
+def test_a_file_that_shrinks_while_it_is_read_is_no_exception(seed: Seed) -> None:
+    class Shrunk(MemoryFile):
+        def _pread(self, offset: int, length: int) -> bytes:
+            return super()._pread(offset, length)[: length // 2]
+
+    file = Shrunk(seed.pieces, seed.size)
+    must_be_honest(identify(file), file)
+
+
 @st.composite
 def lies(draw: st.DrawFn) -> MemoryFile:
     """One of the images with some bytes changed, in a file that may be cut or grown."""

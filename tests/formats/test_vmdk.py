@@ -114,6 +114,10 @@ class TestHostedSparseExtents:
         found = seen(sparse_vmdk(header).file())
         assert (found.version, found.virtual_bytes, found.unique_id) == (SPARSE_EXTENT, DISK, "")
 
+    def test_without_both_it_is_an_empty_part(self) -> None:
+        header = seen(sparse_vmdk(hosted(0, at=0, sectors=0)).file())
+        assert (header.version, header.virtual_bytes, header.faults) == (SPARSE_EXTENT, 0, ())
+
     def test_without_a_size_of_its_own_it_only_carries_the_descriptor(self) -> None:
         text = descriptor("monolithicFlat", 'RW 8 FLAT "/etc/passwd" 0')
         header = seen(sparse_vmdk(hosted(0), text).file())
@@ -186,6 +190,8 @@ class TestHostedSparseExtents:
     def test_a_transfer_as_text_is_found_by_the_line_ends(self) -> None:
         header = seen(sparse_vmdk(hosted(newlines=b"\r\n \r"), SPARSE).file())
         assert codes(header) == ["corrupt"]
+        header = seen(sparse_vmdk(hosted(newlines=b"\r\n \r", flags=2), SPARSE).file())
+        assert codes(header) == []
 
     def test_what_was_not_closed_is_dirty(self) -> None:
         assert seen(sparse_vmdk(hosted(unclean=1, flags=7), SPARSE).file()).features == (
