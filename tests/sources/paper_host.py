@@ -87,7 +87,7 @@ class PaperHost:
         raise NotImplementedError
 
     def walk(
-        self, root: str, *, skip: frozenset[bytes], depth_limit: int, threads: int = 1
+        self, root: str, *, skip: frozenset[bytes], depth_limit: int, threads: int = 1, below: bytes = b""
     ) -> Iterator[Directory]:
         raise NotImplementedError
 

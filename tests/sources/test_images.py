@@ -10,8 +10,6 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from msgspec.structs import replace
-from tests.formats.seeds import seeds
-from tests.sources.directory_host import DirectoryHost
 
 from storekeeper.errors import Denied, Unreadable
 from storekeeper.formats import identify
@@ -20,8 +18,9 @@ from storekeeper.observation import Fault, Header, Image, Seen
 from storekeeper.sources import images
 from storekeeper.sources.contract import OpenImage, Scope
 from storekeeper.sources.threads import SAMPLE
+from tests.formats.seeds import seeds
+from tests.sources.directory_host import DirectoryHost
 
-LONG_AGO_NS = 1_600_000_000_000_000_000
 MBR = bytes(446) + bytes.fromhex("80000200 83000000 01000000 08000000") + bytes(48) + b"\x55\xaa"
 ISO = bytes(0x8000) + b"\x01CD001\x01".ljust(2048, b"\0")
 

@@ -7,10 +7,10 @@ from pathlib import Path
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from tests.sources.test_images import Volume
 
 from storekeeper.observation import Image, Seen
 from storekeeper.sources import joining
+from tests.sources.test_images import Volume
 
 DESCRIPTOR = """# Disk DescriptorFile
 version=1

@@ -21,6 +21,8 @@ FSTAB = "/etc/fstab"
 UNIT_DIRECTORIES = ("/usr/local/lib/systemd/system", "/run/systemd/system", "/etc/systemd/system")
 _SUFFIXES = (".automount", ".mount")
 _MASKED = "/dev/null"
+_BLANKS = " \t\r"
+_WORD = re.compile(f"[^{_BLANKS}]+")
 _SLASHES = re.compile("/+")
 
 
@@ -97,7 +99,7 @@ def parse_fstab(fstab: bytes) -> list[DeclaredMount]:
     """
     rows = []
     for line in fstab.decode("utf-8", "surrogateescape").split("\n"):
-        words = line.split()
+        words = _WORD.findall(line)
         if len(words) < 3 or words[0].startswith("#") or not words[1].startswith("/"):
             continue
         source, place, kind = (mountinfo.name(word) for word in words[:3])
@@ -110,12 +112,12 @@ def parse_unit(unit: bytes, path: str) -> DeclaredMount | None:
     section = ""
     said: dict[str, str] = {}
     text = unit.decode("utf-8", "surrogateescape").replace("\\\n", " ")
-    for line in (line.strip() for line in text.split("\n")):
+    for line in (line.strip(_BLANKS) for line in text.split("\n")):
         if line.startswith("[") and line.endswith("]"):
             section = line
         elif section in {"[Mount]", "[Automount]"} and not line.startswith(("#", ";")):
             name, _, value = line.partition("=")
-            said[name.strip()] = escape(value.strip().replace("%%", "%"))
+            said[name.strip(_BLANKS)] = escape(value.strip(_BLANKS).replace("%%", "%"))
     if not said.get("Where", "").startswith("/"):
         return None
     return DeclaredMount(
