@@ -74,8 +74,12 @@ def main(arguments: list[str] | None = None) -> None:
 def run(arguments: list[str]) -> int:
     """Runs one command line; returns its exit code (docs/cli.md). Errors are one line on stderr."""
     try:
-        result: Any = storekeeper.main(arguments, prog_name="storekeeper", standalone_mode=False)
+        # Not `main`, which answers a closed pipe and Ctrl-C in its own way.
+        with storekeeper.make_context("storekeeper", list(arguments)) as context:
+            result: Any = storekeeper.invoke(context)
         sys.stdout.flush()
+    except click.exceptions.Exit as end:
+        return end.exit_code
     except click.ClickException as error:
         error.show()
         return EXIT_USAGE

@@ -67,7 +67,8 @@ def _found(client: Client, name: str, storage: str | None, volume: str | None) -
 
 
 def _facts(image: ImageDetail, now: float) -> Iterator[tuple[str, str]]:
-    kind = f"{image.format} {image.format_version}".strip()
+    version = image.format_version
+    kind = f"{image.format} {'v' if version.isdigit() else ''}{version}".strip()
     where = f"{image.kind}, {kind}, on {image.volume_id} ({image.image_storage_id})"
     yield printable(image.image_id), printable(where)
     yield "guests", printable(", ".join(image.guests) or "none")

@@ -7,7 +7,7 @@ from typing import get_type_hints
 import click
 
 from storekeeper.cli.options import of_manager, rendered, storage_of
-from storekeeper.cli.render import Column, View, joined, listing, or_dash, size
+from storekeeper.cli.render import Column, View, joined, listing, or_dash, size, write
 from storekeeper.client import Client
 from storekeeper.document import ImageDetail
 from storekeeper.errors import UsageError
@@ -32,8 +32,10 @@ FIELDS = tuple(get_type_hints(ImageDetail))
 def command(client: Client, id: str | None, where: tuple[str, ...], view: View) -> None:  # noqa: A002
     """List the images and clones of the image storage ID, or of the only one."""
     filters = _filters(where)
-    rows = () if view.columns == "help" else client.images(storage_of(client, id), filters)
-    listing(rows, COLUMNS, FIELDS, view)
+    rows = [] if view.columns == "help" else list(client.images(storage_of(client, id), filters))
+    faulty = sum(1 for row in rows if row.faults)
+    if listing(rows, COLUMNS, FIELDS, view) and faulty:
+        write(f"{faulty} of {len(rows)} with faults: storekeeper images --columns image,faults")
 
 
 def _filters(where: tuple[str, ...]) -> dict[str, list[str]]:

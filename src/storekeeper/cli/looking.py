@@ -63,11 +63,11 @@ def with_host(captured: str | None, use: Callable[[Host, Asker], Awaitable[T]]) 
 
 
 async def _with_captured(captured: str, use: Callable[[Host, Asker], Awaitable[T]]) -> T:
+    if not os.path.isdir(captured):
+        raise UsageError(f"{captured} is no directory; storekeeper capture DIR makes one.")
     from storekeeper.agent.asking import DirectAsker
     from storekeeper.host.captured import CapturedHost
 
-    if not os.path.isdir(captured):
-        raise UsageError(f"{captured} is no directory; storekeeper capture DIR makes one.")
     host = CapturedHost(captured)
     return await use(host, DirectAsker(host))
 

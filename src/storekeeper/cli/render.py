@@ -41,7 +41,8 @@ _STATUS = {
 class Column(NamedTuple):
     """How a field is shown. `name` is its header in lower case and what --columns and --sort take.
 
-    `show` makes text of the field; `exact` too, where -b asks for bytes. `cut`: may be shortened to fit.
+    `show` makes text of the field; -b shows what `size` would show as it is. `cut`: may be shortened to
+    fit. `ages`: marked `~` in a row that is `stale`, which is only what was last seen.
     """
 
     name: str
@@ -50,6 +51,7 @@ class Column(NamedTuple):
     right: bool = False
     cut: bool = False
     style: Callable[[Any], str | None] = lambda _: None
+    ages: bool = False
 
 
 class View(Struct, frozen=True, kw_only=True):
@@ -129,7 +131,7 @@ def or_dash(text: Any) -> str:
 def listing(rows: Iterable[Any], columns: Sequence[Column], fields: Sequence[str], view: View) -> bool:
     """Prints rows (structs or mappings). `fields`: all that a row has, beyond the `columns` of the table.
 
-    Returns whether it was a table, so that remarks may follow.
+    Returns whether remarks for a person may follow: it was a table, with a header.
 
     Raises:
         UsageError: --columns or --sort names what is no column.
@@ -150,7 +152,7 @@ def listing(rows: Iterable[Any], columns: Sequence[Column], fields: Sequence[str
         plain.sort(key=lambda row: row[column.field], reverse=view.sort.startswith("-"))
     if view.format == "table":
         _table(plain, chosen or columns, view)
-        return True
+        return view.header
     wanted = [column.field for column in chosen] if chosen else list(fields)
     _data([{field: row[field] for field in wanted} for row in plain], wanted, view)
     return False
@@ -225,7 +227,7 @@ def _data(rows: list[dict[str, Any]], fields: Sequence[str], view: View) -> None
 
 
 def _table(rows: Sequence[Row], columns: Sequence[Column], view: View) -> None:
-    cells = [[_cell(row[column.field], column, view) for column in columns] for row in rows]
+    cells = [[_cell(row, column, view) for column in columns] for row in rows]
     head = [column.name.upper() for column in columns]
     lines = [head, *cells] if view.header else cells
     widths = [max((cell_width(line[index]) for line in lines), default=0) for index in range(len(columns))]
@@ -236,10 +238,13 @@ def _table(rows: Sequence[Row], columns: Sequence[Column], view: View) -> None:
         write(_line(line, widths, columns, row))
 
 
-def _cell(value: Any, column: Column, view: View) -> str:
+def _cell(row: Row, column: Column, view: View) -> str:
+    value = row[column.field]
     if view.exact and column.show is size:
-        return str(value) if value >= 0 else "-"
-    return printable(column.show(value))
+        text = str(value) if value >= 0 else "-"
+    else:
+        text = printable(column.show(value))
+    return "~" + text if column.ages and row.get("stale") else text
 
 
 def _fit(widths: list[int], columns: Sequence[Column]) -> None:

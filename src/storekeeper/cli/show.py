@@ -40,13 +40,13 @@ COLUMNS = (
     Column("volume", "volume_id", cut=True),
     Column("kind", "kind"),
     Column("status", "status", status, style=status_colour),
-    Column("images", "images", right=True),
-    Column("clones", "clones", right=True),
-    Column("size", "total_bytes", size, right=True),
-    Column("free", "free_bytes", size, right=True),
-    Column("used", "used_percent", bar),
+    Column("images", "images", right=True, ages=True),
+    Column("clones", "clones", right=True, ages=True),
+    Column("size", "total_bytes", size, right=True, ages=True),
+    Column("free", "free_bytes", size, right=True, ages=True),
+    Column("used", "used_percent", bar, ages=True),
 )
-FIELDS = (*(column.field for column in COLUMNS), "place", "status_msg")
+FIELDS = (*(column.field for column in COLUMNS), "place", "status_msg", "stale")
 
 
 @click.command()
@@ -93,6 +93,7 @@ def volume_row(volume: AnyVolume) -> Row:
         "used_percent": used_percent(volume.total_space, volume.free_space),
         "place": or_dash(place),
         "status_msg": volume.status_msg,
+        "stale": volume.status == "unknown",
     }
 
 

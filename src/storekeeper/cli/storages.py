@@ -21,12 +21,13 @@ COLUMNS = (
     Column("status", "status", status, style=status_colour),
     Column("hosts", "hosts", right=True),
     Column("vols", "volumes", right=True),
-    Column("images", "images", right=True),
-    Column("clones", "clones", right=True),
-    Column("size", "total_bytes", size, right=True),
-    Column("free", "free_bytes", size, right=True),
-    Column("use%", "used_percent", lambda percent: f"{percent}%", right=True),
+    Column("images", "images", right=True, ages=True),
+    Column("clones", "clones", right=True, ages=True),
+    Column("size", "total_bytes", size, right=True, ages=True),
+    Column("free", "free_bytes", size, right=True, ages=True),
+    Column("use%", "used_percent", lambda percent: f"{percent}%", right=True, ages=True),
 )
+FIELDS = (*(column.field for column in COLUMNS), "stale")
 
 
 @click.command()
@@ -36,7 +37,7 @@ def command(client: Client, view: View) -> None:
     """List the image storages."""
     documents = {row.image_storage_id: client.storage(row.image_storage_id) for row in client.storages()}
     rows = [storage_row(storage_id, document) for storage_id, document in documents.items()]
-    if listing(rows, COLUMNS, [column.field for column in COLUMNS], view):
+    if listing(rows, COLUMNS, FIELDS, view):
         for storage_id, document in documents.items():
             for line in troubles(document):
                 write(f"{storage_id}: {line}")
@@ -62,6 +63,7 @@ def storage_row(storage_id: str, document: ImageStorageInfo) -> Row:
         "total_bytes": total,
         "free_bytes": free,
         "used_percent": used_percent(total, free),
+        "stale": any(volume.status == "unknown" for volume in volumes),
     }
 
 
