@@ -12,10 +12,10 @@ import tempfile
 from pathlib import Path
 
 import msgspec
-from tests.formats.disk_file import DiskFile
-from tests.formats.seeds import HEADERS, Seed
 
 from storekeeper.formats import identify
+from tests.formats.disk_file import DiskFile
+from tests.formats.seeds import HEADERS, Seed
 
 KEY = "--object secret,id=s,data=x -o encrypt.key-secret=s"
 LUKS = "cryptsetup luksFormat -q --pbkdf-force-iterations 1000 --key-file key"

@@ -6,10 +6,10 @@ from functools import cache
 from pathlib import Path
 
 import msgspec
-from tests.formats.memory_file import MemoryFile
 
 from storekeeper.formats import identify
 from storekeeper.observation import Header
+from tests.formats.memory_file import MemoryFile
 
 HEADERS = Path(__file__).parent / "headers"
 

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import pytest
-from tests.formats.memory_file import MemoryFile
 
 from storekeeper.errors import BadHeader
 from storekeeper.formats.contract import READ_LIMIT_BYTES, exactly, text, whole_sectors
+from tests.formats.memory_file import MemoryFile
 
 
 def test_what_lies_in_the_head_is_not_read_again() -> None:
@@ -30,6 +30,10 @@ def test_a_range_outside_of_the_file_or_of_nothing_is_empty(offset: int, length:
     assert file.reads == []
 
 
+def test_a_negative_offset_does_not_count_from_the_end() -> None:
+    assert MemoryFile(b"hello").read(-1, 8) == b""
+
+
 def test_all_reads_together_are_bounded() -> None:
     file = MemoryFile({}, 1 << 40)
     half = READ_LIMIT_BYTES // 2
@@ -44,6 +48,10 @@ def test_all_reads_together_are_bounded() -> None:
 def test_a_huge_read_is_refused_before_it_is_made() -> None:
     with pytest.raises(BadHeader):
         MemoryFile({}, 1 << 40).read(0, 1 << 40)
+
+
+def test_exactly_gives_what_is_there() -> None:
+    assert exactly(MemoryFile(b"x" * 10), 2, 8, "header") == b"x" * 8
 
 
 def test_exactly_says_where_the_file_ends_and_in_what() -> None:

@@ -13,10 +13,10 @@ from pathlib import Path
 from struct import pack
 
 import pytest
-from tests.formats.disk_file import opened
-from tests.formats.memory_file import MemoryFile
 
 from storekeeper.formats.content import kind, partition_table
+from tests.formats.disk_file import opened
+from tests.formats.memory_file import MemoryFile
 
 MIB = 1 << 20
 
@@ -73,10 +73,9 @@ def test_iso_9660_udf_and_high_sierra_begin_behind_16_sectors(descriptor: bytes)
     assert kind(MemoryFile({32769: descriptor}, MIB)) == ""
 
 
-def test_zeros_text_and_nothing_are_nothing_of_that() -> None:
-    assert [
-        kind(MemoryFile(content)) for content in (b"", b"\0" * 99999, b"MZ", b"Nov 25 host qemu[7]: log\n")
-    ] == [""] * 4
+@pytest.mark.parametrize("content", [b"", bytes(99999), b"MZ", b"PE\0\0", b"Nov 25 host qemu[7]: log\n"])
+def test_zeros_text_and_nothing_are_nothing_of_that(content: bytes) -> None:
+    assert kind(MemoryFile(content)) == ""
 
 
 def test_one_read_past_the_head_tells_all_that_is_not_in_it() -> None:
@@ -119,6 +118,9 @@ class TestPartitionTables:
     def test_a_boot_sector_with_text_where_entries_would_be_is_none(self) -> None:
         assert partition_table(mbr(b"Remove disks or other media.\xff\r\nPress any key to restart\r\n")) == ""
 
+    def test_an_entry_whose_status_is_neither_active_nor_not_is_none(self) -> None:
+        assert partition_table(mbr(entry(0x83, 2048, 2048, status=0x41))) == ""
+
     def test_entries_without_the_signature_are_none(self) -> None:
         assert partition_table(MemoryFile({446: entry(0x83, 2048, 2048)}, 4 * MIB)) == ""
 
@@ -132,6 +134,7 @@ class TestPartitionTables:
 
     def test_a_gpt_header_without_a_protective_mbr_is_a_stale_one(self) -> None:
         assert partition_table(MemoryFile({512: b"EFI PART"}, 4 * MIB)) == ""
+        assert partition_table(mbr(entry(0x83, 2048, 2048), also={512: b"EFI PART"})) == "mbr"
 
     @pytest.mark.parametrize("size", [0, 100, 511])
     def test_a_file_shorter_than_a_sector_has_none(self, size: int) -> None:

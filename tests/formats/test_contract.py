@@ -8,14 +8,14 @@ import msgspec
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from tests.formats.memory_file import MemoryFile
-from tests.formats.seeds import Seed, overwritten, seeds
 
 from storekeeper.errors import Unreadable
 from storekeeper.formats import FORMATS, contract, identify
 from storekeeper.formats.contract import READ_LIMIT_BYTES, SECTOR_BYTES
 from storekeeper.naming import escape, unescape
 from storekeeper.observation import UNKNOWN, Header
+from tests.formats.memory_file import MemoryFile
+from tests.formats.seeds import Seed, overwritten, seeds
 
 READS_LIMIT = 256
 EXTENTS_LIMIT = 65536

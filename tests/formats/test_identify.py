@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import pytest
-from tests.formats.memory_file import MemoryFile
-from tests.formats.seeds import seeds, seen
 
 from storekeeper.errors import BadHeader
 from storekeeper.formats import FORMATS, identify
 from storekeeper.observation import UNKNOWN, Fault, Header
+from tests.formats.memory_file import MemoryFile
+from tests.formats.seeds import seeds, seen
 
 
 def test_a_file_without_a_known_header_is_none() -> None:
@@ -19,6 +19,16 @@ def test_a_file_without_a_known_header_is_none() -> None:
 def test_version_1_and_later_of_the_same_magic_are_two_formats() -> None:
     assert seen(seeds()["qcow"].file()).format == "qcow"
     assert seen(seeds()["qcow2-v3"].file()).format == "qcow2"
+
+
+@pytest.mark.parametrize("name", ["vdi", "vhd-fixed"])
+def test_a_magic_within_the_head_or_in_the_last_sector_is_as_good(name: str) -> None:
+    assert seen(seeds()[name].file()).format == seeds()[name].format
+
+
+def test_virtual_pcs_footer_of_511_bytes_is_found_too() -> None:
+    seed = seeds()["vhd-fixed"]
+    assert seen(seed.file(seed.size - 1)).format == "vhd"
 
 
 def test_a_header_that_cannot_be_believed_is_its_formats_with_the_fault() -> None:

@@ -7,10 +7,10 @@ import re
 from struct import pack
 
 import pytest
-from tests.formats.memory_file import MemoryFile
-from tests.formats.seeds import codes, seeds, seen
 
 from storekeeper.observation import UNKNOWN
+from tests.formats.memory_file import MemoryFile
+from tests.formats.seeds import codes, seeds, seen
 
 LUKS1, LUKS2 = seeds()["luks-1"], seeds()["luks-2"]
 MIB = 1 << 20

@@ -5,10 +5,10 @@ from __future__ import annotations
 from struct import pack
 
 import pytest
-from tests.formats.memory_file import MemoryFile
-from tests.formats.seeds import codes, seeds, seen
 
 from storekeeper.observation import UNKNOWN
+from tests.formats.memory_file import MemoryFile
+from tests.formats.seeds import codes, seeds, seen
 
 IMAGE = seeds()["parallels"]
 VERSION, CLUSTER_SECTORS, ENTRIES, SECTORS, IN_USE, FLAGS, EXTENSION = 16, 28, 32, 36, 44, 52, 56
@@ -81,6 +81,19 @@ def test_a_version_that_is_not_known() -> None:
 
 def test_a_file_that_ends_with_its_block_table_is_whole() -> None:
     assert seen(IMAGE.file(64 + 20480 * 4)).faults == ()
+
+
+def test_the_largest_clusters_and_block_table_are_no_fault() -> None:
+    largest = (CLUSTER_SECTORS, u32((2**31 - 1) // 513)), (ENTRIES, u32((2**31 - 1) // 4))
+    assert seen(IMAGE.patched(*largest, size=2**40)).faults == ()
+
+
+def test_sections_are_read_to_the_end_of_their_cluster() -> None:
+    last = section(77, data=bytes(440)) + section(78, flags=1)
+    content = pack("<Q16x", 0xAB234CEF23DCEA87) + last
+    small = (CLUSTER_SECTORS, u32(1)), (SECTORS, u64(1)), (EXTENSION, u64(EXTENSION_AT // 512))
+    assert len(content) == 512
+    assert codes(seen(IMAGE.patched(*small, (EXTENSION_AT, content), size=2 << 20))) == ["unknown-feature"]
 
 
 @pytest.mark.parametrize("sectors", [0, 2**31, 2**32 - 1])

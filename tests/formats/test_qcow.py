@@ -5,9 +5,9 @@ from __future__ import annotations
 from struct import pack
 
 import pytest
-from tests.formats.seeds import codes, seeds, seen
 
 from storekeeper.observation import UNKNOWN, Parent
+from tests.formats.seeds import codes, seeds, seen
 
 QCOW = seeds()["qcow"]
 BACKING_OFFSET, BACKING_SIZE, SIZE, CLUSTER_BITS, L2_BITS, CRYPT_METHOD, L1_OFFSET = 8, 16, 24, 32, 33, 36, 40

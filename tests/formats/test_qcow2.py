@@ -5,9 +5,9 @@ from __future__ import annotations
 from struct import pack
 
 import pytest
-from tests.formats.seeds import codes, seeds, seen
 
 from storekeeper.observation import UNKNOWN, Parent
+from tests.formats.seeds import codes, seeds, seen
 
 V2, V3 = seeds()["qcow2-v2"], seeds()["qcow2-v3"]
 GIB = 1 << 30

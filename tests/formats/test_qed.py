@@ -5,9 +5,9 @@ from __future__ import annotations
 from struct import pack
 
 import pytest
-from tests.formats.seeds import codes, seeds, seen
 
 from storekeeper.observation import UNKNOWN, Parent
+from tests.formats.seeds import codes, seeds, seen
 
 QED = seeds()["qed"]
 CLUSTER_SIZE, TABLE_SIZE, HEADER_SIZE, FEATURES, L1_OFFSET, IMAGE_SIZE, NAME_OFFSET, NAME_SIZE = (

@@ -5,11 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+
+from storekeeper.formats import identify, raw
 from tests.formats.disk_file import opened
 from tests.formats.memory_file import MemoryFile
 from tests.formats.test_content import MADE, entry, mbr
-
-from storekeeper.formats import identify, raw
 
 MIB = 1 << 20
 LINUX = entry(0x83, 2048, 2048)
@@ -42,6 +42,7 @@ def test_an_empty_file_is_no_image_but_by_its_name() -> None:
 
 
 def test_under_a_mebibyte_a_partition_table_is_not_enough() -> None:
+    assert raw.evidence("disk", mbr(entry(0x83, 1, 100), size=MIB)) == "partition-table"
     small = mbr(entry(0x83, 1, 100), size=MIB - 512)
     assert raw.evidence("disk", small) == "none"
 

@@ -15,10 +15,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.formats.disk_file import opened
 
 from storekeeper.formats import FORMATS, identify, raw
 from storekeeper.observation import Header, Parent
+from tests.formats.disk_file import opened
 
 pytestmark = pytest.mark.needs("qemu-img")
 

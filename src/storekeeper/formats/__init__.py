@@ -77,7 +77,7 @@ def _by_footer(file: ImageFile) -> Format | None:
     Virtual PC before 2004 wrote footers of 511 bytes: such a file lacks one byte to whole sectors.
     """
     missing = -file.size % SECTOR_BYTES
-    if missing > 1 or file.size < SECTOR_BYTES:
+    if missing > 1:
         return None
     footer = file.read(file.size + missing - SECTOR_BYTES, SECTOR_BYTES)
     for magic, row in _AT_END:

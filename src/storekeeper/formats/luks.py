@@ -100,7 +100,7 @@ def _metadata(file: ImageFile, header_bytes: int) -> _Metadata:
     area_bytes = min(header_bytes - _LUKS2_BINARY_BYTES, _JSON_LIMIT_BYTES)
     first_bytes = min(area_bytes, 12 << 10)
     area = exactly(file, _LUKS2_BINARY_BYTES, first_bytes, "metadata")
-    if b"\0" not in area and first_bytes < area_bytes:
+    if b"\0" not in area:
         area += exactly(file, _LUKS2_BINARY_BYTES + first_bytes, area_bytes - first_bytes, "metadata")
     try:
         return _METADATA.decode(area.split(b"\0", 1)[0])

@@ -47,7 +47,7 @@ def inspect(file: ImageFile) -> Header:
         faults.append(
             Fault("truncated", f"The file ends at byte {file.size}, before its backing file's name.")
         )
-    elif backing_offset and backing_bytes:
+    elif backing_offset:
         name = text(exactly(file, backing_offset, backing_bytes, "backing file's name"))
     return Header(
         format="qcow",
