@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from http.client import HTTPConnection, HTTPException
+from http.client import HTTPConnection, HTTPException, HTTPResponse, RemoteDisconnected
 from types import TracebackType
 from typing import TypeVar
 from urllib.parse import quote, urlencode, urlsplit
@@ -108,9 +108,7 @@ class Client:
     def _get(self, target: str) -> tuple[bytes, str]:
         """The body, and the target of the next page (`""` for none)."""
         try:
-            self._connection.request("GET", target, headers={"Accept": "application/json"})
-            answer = self._connection.getresponse()
-            body = answer.read()
+            answer, body = self._exchange(target)
         except (OSError, HTTPException) as error:
             self._connection.close()
             why = getattr(error, "strerror", None) or str(error) or type(error).__name__
@@ -121,6 +119,19 @@ class Client:
             raise _error(answer.status, body, self.url)
         following = _NEXT.search(answer.getheader("Link", ""))
         return body, following[1] if following else ""
+
+    def _exchange(self, target: str) -> tuple[HTTPResponse, bytes]:
+        """One answer; asked once more when the manager closed a connection that had long been idle."""
+        reused = self._connection.sock is not None
+        try:
+            self._connection.request("GET", target, headers={"Accept": "application/json"})
+            answer = self._connection.getresponse()
+        except (RemoteDisconnected, ConnectionResetError, BrokenPipeError):
+            self._connection.close()
+            if not reused:
+                raise
+            return self._exchange(target)
+        return answer, answer.read()
 
 
 def _quoted(name: str) -> str:

@@ -10,10 +10,9 @@ _STEPS = ((60, "s"), (60, "min"), (48, "h"), (60, "d"))
 def ago(text: str, now: float) -> str:
     """An RFC 3339 time as an age; `now` in epoch seconds. What is no time stays as it is.
 
-    >>> ago("2026-01-01T00:00:00Z", datetime(2026, 1, 1, 0, 3, tzinfo=UTC).timestamp())
-    '3 min ago'
-    >>> ago("2026-01-01T00:00:00Z", datetime(2026, 6, 1, tzinfo=UTC).timestamp()), ago("", 0.0)
-    ('2026-01-01', 'unknown')
+    >>> at = datetime.fromisoformat("2026-01-01T00:03:00Z").timestamp()
+    >>> ago("2026-01-01T00:00:00Z", at), ago("2025-06-01T00:00:00Z", at), ago("", at)
+    ('3 min ago', '2025-06-01', 'unknown')
     """
     try:
         then = datetime.fromisoformat(text)
