@@ -5,12 +5,12 @@ from __future__ import annotations
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+
+from storekeeper.formats import identify
 from tests.formats.by_hand import all_by_hand, crc32c
 from tests.formats.memory_file import MemoryFile
 from tests.formats.seeds import Seed, seen
 from tests.formats.test_contract import must_be_honest, numbers
-
-from storekeeper.formats import identify
 
 IMAGES = all_by_hand()
 

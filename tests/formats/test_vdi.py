@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import pytest
-from tests.formats.by_hand import MIB, OWN, PARENT, vdi, vdi_0_1
-from tests.formats.seeds import codes, seen
 
 from storekeeper.observation import UNKNOWN, Parent
+from tests.formats.by_hand import MIB, OWN, PARENT, vdi, vdi_0_1
+from tests.formats.seeds import codes, seen
 
 GIB = 1 << 30
 

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import pytest
+
+from storekeeper.formats import vhd
+from storekeeper.observation import UNKNOWN
 from tests.formats.by_hand import OWN, PARENT, checked, vhd_child, vhd_footer, vhd_second
 from tests.formats.by_hand import vhd as disk
 from tests.formats.memory_file import MemoryFile
 from tests.formats.seeds import codes, seeds, seen
-
-from storekeeper.formats import vhd
-from storekeeper.observation import UNKNOWN
 
 GIB = 1 << 30
 

@@ -6,6 +6,8 @@ import struct
 from uuid import UUID
 
 import pytest
+
+from storekeeper.observation import UNKNOWN
 from tests.formats.by_hand import (
     BAT,
     CHANGED,
@@ -27,8 +29,6 @@ from tests.formats.by_hand import (
     vhdx_regions,
 )  # fmt: skip
 from tests.formats.seeds import codes, seeds, seen
-
-from storekeeper.observation import UNKNOWN
 
 GIB = 1 << 30
 TIB = 1 << 40

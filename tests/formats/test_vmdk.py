@@ -5,13 +5,13 @@ from __future__ import annotations
 import time
 
 import pytest
-from tests.formats.by_hand import MIB, cowd, descriptor, hosted, sesparse, sparse_vmdk, stream, text_vmdk
-from tests.formats.memory_file import MemoryFile
-from tests.formats.seeds import codes, seeds, seen
 
 from storekeeper.formats import vmdk
 from storekeeper.formats.vmdk import DESCRIPTOR_LIMIT_BYTES, SPARSE_EXTENT
 from storekeeper.observation import UNKNOWN, Extent, Parent
+from tests.formats.by_hand import MIB, cowd, descriptor, hosted, sesparse, sparse_vmdk, stream, text_vmdk
+from tests.formats.memory_file import MemoryFile
+from tests.formats.seeds import codes, seeds, seen
 
 GIB = 1 << 30
 DISK = 40 * GIB

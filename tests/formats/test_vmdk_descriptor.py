@@ -5,11 +5,11 @@ from __future__ import annotations
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from tests.formats.by_hand import OWN, PARENT, descriptor
 
 from storekeeper.errors import BadHeader
 from storekeeper.formats.vmdk_descriptor import Descriptor, parse
 from storekeeper.observation import UNKNOWN, Parent
+from tests.formats.by_hand import OWN, PARENT, descriptor
 
 FLAT = 'RW 8 FLAT "a-flat.vmdk" 0'
 
