@@ -153,7 +153,7 @@ def test_an_error_names_the_thing_and_the_next_step(
         (["probe", "images"], 2, "storekeeper probe images PATH"),
         (["probe", "disks", "/srv"], 2, "looks at the whole host"),
         (["scan", "--config", "/none.toml"], 2, "/none.toml cannot be read: No such file or directory."),
-        (["scan", "--captured", "/none"], 2, "/none is no directory"),
+        (["scan", "--captured", "/none"], 2, "/none is no capture"),
         (["config", "check", "/none.toml"], 2, "/none.toml cannot be read"),
     ],
 )

@@ -40,7 +40,7 @@ async def discover(host: Host, asker: Asker, config: str | None) -> Declaration:
 
     kept = Declaration(host_id=host.name, image_storages={})
     if config is not None:
-        kept = declaration_of(config, host.name)
+        kept = declaration_of(config, host)
 
     def scopes_of(_: HostView) -> Sequence[tuple[str, Scope]]:
         return [(source.name, Scope()) for source in SOURCES.values() if source.of == "host"]

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-import os
 from collections.abc import Awaitable, Callable, Sequence
+from pathlib import Path
 from time import time
 from typing import TYPE_CHECKING, TypeVar
 
@@ -13,7 +13,7 @@ from storekeeper.errors import DeclarationError, UsageError
 
 if TYPE_CHECKING:
     from storekeeper.agent.asking import Asker
-    from storekeeper.merge.truth import HostView
+    from storekeeper.merge.truth import HostView, Truth
     from storekeeper.sources.contract import Host, Scope
 
 T = TypeVar("T")
@@ -27,31 +27,38 @@ def text_of(path: str) -> str:
         DeclarationError: it is no text.
     """
     try:
-        with open(path, encoding="utf-8") as file:
-            return file.read()
-    except UnicodeDecodeError as error:
-        raise DeclarationError("", "it is not UTF-8; save it as that", file=path) from error
+        with open(path, "rb") as file:
+            return _decoded(file.read(), path)
     except OSError as error:
         raise UsageError(
             f"{path} cannot be read: {error.strerror}. `storekeeper discover` prints one to start from."
         ) from error
 
 
-def declaration_of(config: str | None, host_name: str) -> Declaration:
-    """What `config` declares, or the usual file; without that file, what will be found on the host.
+def declaration_of(config: str | None, host: Host) -> Declaration:
+    """What `config` declares, or the host's own file; without that, what will be found on the host.
 
     Raises:
         DeclarationError: the first thing that is wrong with the file.
+        HostError: the host's own file is there but cannot be read.
     """
     from storekeeper.declaration_toml import load
+    from storekeeper.errors import Absent, NotCaptured
 
-    if config is None and not os.path.exists(DEFAULT_PATH):
-        return Declaration(host_id=host_name, image_storages={}, found=True)
     path = config or DEFAULT_PATH
     try:
-        return load(text_of(path), host_name)
+        return load(text_of(path) if config else _decoded(host.read(path), path), host.name)
+    except (Absent, NotCaptured):
+        return Declaration(host_id=host.name, image_storages={}, found=True)
     except DeclarationError as error:
         raise DeclarationError(error.key, error.text, file=path) from error
+
+
+def _decoded(text: bytes, path: str) -> str:
+    try:
+        return text.decode()
+    except UnicodeDecodeError as error:
+        raise DeclarationError("", "it is not UTF-8; save it as that", file=path) from error
 
 
 def with_host(captured: str | None, use: Callable[[Host, Asker], Awaitable[T]]) -> T:
@@ -63,12 +70,10 @@ def with_host(captured: str | None, use: Callable[[Host, Asker], Awaitable[T]]) 
 
 
 async def _with_captured(captured: str, use: Callable[[Host, Asker], Awaitable[T]]) -> T:
-    if not os.path.isdir(captured):
-        raise UsageError(f"{captured} is no directory; storekeeper capture DIR makes one.")
     from storekeeper.agent.asking import DirectAsker
     from storekeeper.host.captured import CapturedHost
 
-    host = CapturedHost(captured)
+    host = CapturedHost.load(Path(captured))
     return await use(host, DirectAsker(host))
 
 
@@ -93,6 +98,21 @@ async def look(
     from storekeeper.sources import SOURCES
 
     return await look_once(asker, SOURCES, scopes_of, HostView(host_id=host_id, looks={}), time)
+
+
+async def look_at_storages(host: Host, asker: Asker, declaration: Declaration) -> Truth:
+    """The truth of all storages that are declared or found, from one look at this host."""
+    from storekeeper.merge import merge
+    from storekeeper.merge.scopes import scopes
+    from storekeeper.merge.truth import Memory
+
+    def scopes_of(view: HostView) -> Sequence[tuple[str, Scope]]:
+        known = found_on(declaration, host, view)
+        return scopes(known, {known.host_id: view})[known.host_id]
+
+    view = await look(asker, declaration.host_id, scopes_of)
+    known = found_on(declaration, host, view)
+    return merge(known, {known.host_id: view}, Memory(), time())
 
 
 def found_on(declaration: Declaration, host: Host, view: HostView) -> Declaration:

@@ -2,23 +2,19 @@
 
 from __future__ import annotations
 
-from time import time
 from typing import TYPE_CHECKING
 
 import click
 import msgspec
 
-from storekeeper.cli.looking import declaration_of, found_on, look, with_host
+from storekeeper.cli.looking import declaration_of, look_at_storages, with_host
 from storekeeper.cli.options import captured_option, config_option, one_of
 from storekeeper.cli.render import write
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
     from storekeeper.agent.asking import Asker
     from storekeeper.document import ImageStorageInfo
-    from storekeeper.merge.truth import HostView
-    from storekeeper.sources.contract import Host, Scope
+    from storekeeper.sources.contract import Host
 
 
 @click.command()
@@ -40,19 +36,10 @@ async def scan(host: Host, asker: Asker, config: str | None, wanted: str | None)
     Raises:
         NoSuchObject, UsageError: there is no such storage, or none was named and there are several.
     """
-    from storekeeper.merge import merge
     from storekeeper.merge.discovery import STORAGE
-    from storekeeper.merge.scopes import scopes
-    from storekeeper.merge.truth import Memory
 
-    declaration = declaration_of(config, host.name)
+    declaration = declaration_of(config, host)
+    # Before looking: a wrong name is said at once.
     known = (STORAGE,) if declaration.found else tuple(declaration.image_storages)
     storage_id = one_of("image storage", wanted, known)
-
-    def scopes_of(view: HostView) -> Sequence[tuple[str, Scope]]:
-        declared = found_on(declaration, host, view)
-        return scopes(declared, {declared.host_id: view})[declared.host_id]
-
-    view = await look(asker, declaration.host_id, scopes_of)
-    declared = found_on(declaration, host, view)
-    return merge(declared, {declared.host_id: view}, Memory(), time()).storages[storage_id].document
+    return (await look_at_storages(host, asker, declaration)).storages[storage_id].document

@@ -27,9 +27,10 @@ def command(config: str | None) -> None:
 
     from storekeeper.api import create_app
     from storekeeper.api.server import answer, listening
+    from storekeeper.host.real import RealHost
     from storekeeper.manager.serving import serve
 
-    declaration = declaration_of(config, os.uname().nodename)
+    declaration = declaration_of(config, RealHost())
     log_to_stderr()
     sys.setswitchinterval(SWITCH_S)
     # Before anything is looked at: an address that is taken or refused is said at once.

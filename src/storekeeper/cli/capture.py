@@ -1,0 +1,32 @@
+"""`storekeeper capture`: this machine as a folder, for a test or a bug report."""
+
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+
+import click
+
+from storekeeper.cli.looking import declaration_of, look_at_storages, text_of
+from storekeeper.cli.options import config_option
+from storekeeper.declaration import DEFAULT_PATH
+
+
+@click.command()
+@click.argument("directory", metavar="DIR")
+@config_option
+def command(directory: str, config: str | None) -> None:
+    """Write down in DIR what the sources read on this host, to be looked at elsewhere."""
+    from storekeeper.agent.asking import DirectAsker
+    from storekeeper.host.capture import save
+    from storekeeper.host.real import RealHost
+    from storekeeper.host.recording import RecordingHost
+
+    host = RecordingHost(RealHost())
+    declaration = declaration_of(config, host)
+    if config is not None:
+        # So that it is found where it usually is.
+        host.machine.files[DEFAULT_PATH] = text_of(config).encode()
+    asyncio.run(look_at_storages(host, DirectAsker(host), declaration))
+    save(host.machine, Path(directory))
+    click.echo(f"Look through {directory} before you give it away: it holds names of files.", err=True)
