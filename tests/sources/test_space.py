@@ -158,6 +158,13 @@ def test_what_this_process_may_not_look_at_is_a_fault() -> None:
     assert seen.blind.code == "denied"
 
 
+def test_a_read_that_this_process_may_not_make_says_nothing_of_the_filesystem() -> None:
+    host = PlacesHost(ROOT, XFS)
+    host.uncached = Denied("/dev/sdb1", "Operation not permitted")
+    found = look(host, Scope(key="internal/srv", root="/srv"))
+    assert (found.read_fault, found.total_bytes) == (None, 4096 * 1000)
+
+
 @pytest.mark.parametrize(
     ("mountinfo", "told"),
     [

@@ -161,6 +161,8 @@ def _read_fault(host: Host, root: str, mount: Mount | None) -> Fault | None:
         return None
     try:
         host.read_uncached(root)
+    except Denied:
+        pass  # says something of our rights, and nothing of the filesystem
     except HostError as error:
         return fault_of(error)
     if not mount.filesystem_type.startswith("ext"):
