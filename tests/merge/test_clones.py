@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import pytest
+
+from storekeeper.merge.clones import LOOP
+from storekeeper.observation import Fault, Parent, Pool
 from tests.merge.builders import (
     declared,
     disk_of,
@@ -22,9 +25,6 @@ from tests.merge.builders import (
     spaced,
     truths,
 )
-
-from storekeeper.merge.clones import LOOP
-from storekeeper.observation import Fault, Parent, Pool
 
 V = external()
 

@@ -6,13 +6,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from msgspec.structs import replace
-from tests.merge.builders import disk, disk_of, disks, guest, guests, host, look, mount
 
 from storekeeper.declaration import Declaration
 from storekeeper.declaration_toml import check, load, write
 from storekeeper.merge.discovery import discover
 from storekeeper.merge.truth import HostView
 from storekeeper.observation import Ocfs2, Pool
+from tests.merge.builders import disk, disk_of, disks, guest, guests, host, look, mount
 
 NOTHING = Declaration(host_id="h1", image_storages={}, found=True)
 

@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import pytest
+
+from storekeeper.document import DiskDetail
+from storekeeper.merge.truth import HostView, Truth
+from storekeeper.observation import Disk, Use
 from tests.merge.builders import (
     TIMED_OUT,
     declared,
@@ -18,10 +22,6 @@ from tests.merge.builders import (
     ocfs2,
     spaced,
 )
-
-from storekeeper.document import DiskDetail
-from storekeeper.merge.truth import HostView, Truth
-from storekeeper.observation import Disk, Use
 
 SAN = ocfs2(disk="35000")
 FREE = disk("sdc", "35001")

@@ -6,6 +6,11 @@ import math
 
 import pytest
 from msgspec.structs import replace
+
+from storekeeper.document import GlusterVolumeInfo
+from storekeeper.merge.details import image_details
+from storekeeper.observation import UNKNOWN, Fault, Parent
+from storekeeper.sources import SOURCES
 from tests.merge.builders import (
     MIB,
     NOW,
@@ -24,11 +29,6 @@ from tests.merge.builders import (
     spaced,
     status,
 )
-
-from storekeeper.document import GlusterVolumeInfo
-from storekeeper.merge.details import image_details
-from storekeeper.observation import UNKNOWN, Fault, Parent
-from storekeeper.sources import SOURCES
 
 V = external()
 

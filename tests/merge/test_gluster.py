@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import pytest
-from tests.merge.builders import distributed, gluster_volume, replicated
 
 from storekeeper.merge.gluster import configuration, lost
 from storekeeper.observation import GlusterVolume
+from tests.merge.builders import distributed, gluster_volume, replicated
 
 
 @pytest.mark.parametrize(

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import pytest
+
+from storekeeper.observation import Pool
 from tests.merge.builders import (
     declared,
     disk_of,
@@ -18,8 +20,6 @@ from tests.merge.builders import (
     spaced,
     truths,
 )
-
-from storekeeper.observation import Pool
 
 V = external()
 FOUND = images(V, image("base"), image("c", parent="base"))

@@ -5,6 +5,13 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+
+from storekeeper.declaration import Declaration, Volume
+from storekeeper.merge.scopes import scopes
+from storekeeper.merge.truth import HostView, Memory, Truth
+from storekeeper.observation import Fault
+from storekeeper.sources import SOURCES
+from storekeeper.sources.contract import Scope
 from tests.merge.builders import (
     NOW,
     TIMED_OUT,
@@ -24,13 +31,6 @@ from tests.merge.builders import (
     spaced,
     views_of,
 )
-
-from storekeeper.declaration import Declaration, Volume
-from storekeeper.merge.scopes import scopes
-from storekeeper.merge.truth import HostView, Memory, Truth
-from storekeeper.observation import Fault
-from storekeeper.sources import SOURCES
-from storekeeper.sources.contract import Scope
 
 V = external()
 

@@ -7,6 +7,9 @@ from pathlib import Path
 from typing import Any
 
 import msgspec
+
+from storekeeper.declaration import Volume
+from storekeeper.observation import Brick, Use
 from tests.merge.builders import (
     declared,
     disk,
@@ -24,9 +27,6 @@ from tests.merge.builders import (
     mount,
     space,
 )
-
-from storekeeper.declaration import Volume
-from storekeeper.observation import Brick, Use
 
 EXAMPLE: dict[str, Any] = json.loads(
     Path(__file__).with_name("seed_example.json").read_text(encoding="utf-8")

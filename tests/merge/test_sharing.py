@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+from storekeeper.merge.truth import Memory
+from storekeeper.observation import UNKNOWN, Image
 from tests.merge.builders import (
     NOW,
     declared,
@@ -19,9 +21,6 @@ from tests.merge.builders import (
     spaced,
     truths,
 )
-
-from storekeeper.merge.truth import Memory
-from storekeeper.observation import UNKNOWN, Image
 
 V = external()
 

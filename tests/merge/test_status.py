@@ -6,6 +6,11 @@ from collections.abc import Iterable
 from typing import Any
 
 import pytest
+
+from storekeeper.declaration import Volume
+from storekeeper.merge.status import TABLE
+from storekeeper.merge.truth import HostView, Look, Memory
+from storekeeper.observation import BrickHeal, Fault, GlusterHeal, GlusterVolume
 from tests.merge.builders import (
     MIB,
     NOW,
@@ -30,11 +35,6 @@ from tests.merge.builders import (
     spaced,
     status,
 )
-
-from storekeeper.declaration import Volume
-from storekeeper.merge.status import TABLE
-from storekeeper.merge.truth import HostView, Look, Memory
-from storekeeper.observation import BrickHeal, Fault, GlusterHeal, GlusterVolume
 
 V = external(mounted=True)
 G = gluster()
