@@ -117,13 +117,7 @@ async def look_at_storages(host: Host, asker: Asker, declaration: Declaration) -
 
 def found_on(declaration: Declaration, host: Host, view: HostView) -> Declaration:
     """The declaration; where none was written, what its host has."""
-    from storekeeper.errors import HostError
-    from storekeeper.merge.discovery import DEFAULT_DIRECTORY, discover
+    from storekeeper.manager.manager import declared
+    from storekeeper.manager.serving import image_directories
 
-    if not declaration.found:
-        return declaration
-    try:
-        usual = (DEFAULT_DIRECTORY,) if host.kind(DEFAULT_DIRECTORY) == "directory" else ()
-    except HostError:
-        usual = ()
-    return discover(declaration, view, usual)
+    return declared(declaration, {declaration.host_id: view}, image_directories(host))

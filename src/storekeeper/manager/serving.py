@@ -1,17 +1,14 @@
-"""A manager with this host's agent inside, serving: what `storekeeper serve` runs."""
+"""A manager with this host's agent inside: what `storekeeper serve` runs."""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
-from contextlib import AsyncExitStack, suppress
+from collections.abc import Callable, Coroutine
 
 import structlog
 
 from storekeeper.agent.agent import Agent
 from storekeeper.agent.asking import WorkerAsker
-from storekeeper.api.app import create_app
-from storekeeper.api.server import answer, listening
 from storekeeper.database import open_store
 from storekeeper.declaration import Declaration
 from storekeeper.errors import HostError
@@ -89,26 +86,25 @@ class Station:
         self.manager.ready = True
 
 
-async def serve(declaration: Declaration, started: Callable[[str], None]) -> None:
-    """Serves until SIGTERM or SIGINT. `started` is called with the URL once requests are accepted.
+async def serve(
+    declaration: Declaration, answering: Callable[[Manager], Coroutine[None, None, None]]
+) -> None:
+    """Looks, merges and publishes for as long as `answering(manager)` runs, which answers its requests.
 
     Raises:
-        DeclarationError, Refused, NotKnown: the address or the database cannot be used.
+        DeclarationError, NotKnown: the database cannot be used.
     """
-    async with AsyncExitStack() as stack:
-        bound = stack.enter_context(listening(declaration.listen))
-        station = Station(declaration)
-        stack.push_async_callback(station.close)
-        working = asyncio.create_task(station.run())
-        answering = asyncio.create_task(
-            answer(create_app(station.manager, declaration.host_id), bound, started)
-        )
-        try:
-            # Whichever ends first ends the other: a manager that fails must not go on serving old truth.
-            await asyncio.wait({working, answering}, return_when=asyncio.FIRST_COMPLETED)
-        finally:
-            for task in (working, answering):
-                task.cancel()
-        for task in (working, answering):
-            with suppress(asyncio.CancelledError):
-                await task
+    station = Station(declaration)
+    working = asyncio.create_task(station.run())
+    answered = asyncio.create_task(answering(station.manager))
+    try:
+        # Whichever ends first ends the other: a manager that failed must not go on serving old truth.
+        await asyncio.wait({working, answered}, return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        for task in (working, answered):
+            task.cancel()
+        ends = await asyncio.gather(working, answered, return_exceptions=True)
+        await station.close()
+    for end in ends:
+        if isinstance(end, BaseException) and not isinstance(end, asyncio.CancelledError):
+            raise end
