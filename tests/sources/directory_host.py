@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from pathlib import Path
 
 from storekeeper.errors import HostError
 from storekeeper.host.real import RealHost
@@ -45,6 +44,12 @@ class DirectoryHost(RealHost):
                 yield directory
         self.while_walking()
 
+    def look(self, root: str, paths: Sequence[bytes]) -> Iterator[FileRow | None]:
+        for path, row in zip(paths, super().look(root, paths), strict=True):
+            if path.rpartition(b"/")[0] in self.unreadable:
+                raise self.unreadable[path.rpartition(b"/")[0]]
+            yield row
+
     def open_images(
         self, root: str, paths: Sequence[bytes], inspect: Callable[[bytes, OpenImage], None],
         *, failed: Callable[[bytes, Exception], None], threads: int = 1,
@@ -61,11 +66,3 @@ class DirectoryHost(RealHost):
         if path in self.unreadable:
             raise self.unreadable[path]
         return self.extent_rows.get(path, [])[:limit]
-
-
-def row_of(path: Path) -> FileRow:
-    status = path.stat()
-    return FileRow(
-        path.name.encode(), status.st_ino, status.st_size, status.st_blocks, status.st_mtime_ns,
-        status.st_ctime_ns, status.st_nlink,
-    )  # fmt: skip

@@ -59,10 +59,11 @@ def probe(host: Host, scope: Scope, last: Seen | None, now_ns: Callable[[], int]
     try:
         here = footing(host, scope)
         look = _Look(host, scope, _former(scope, last), here)
-        if scope.paths and last is not None and last.blind is None:
+        some = scope.paths if last is not None and last.blind is None else ()
+        if some and look.at([unescape(path) for path in some]):
             at_ns = look.former.at_ns
-            look.at([unescape(path) for path in scope.paths])
         else:
+            look = _Look(host, scope, look.former, here)
             look.everywhere()
         if _mount_id(footing(host, scope)) != _mount_id(here):
             raise Unreadable(escape(scope.root), "something else was mounted there while it was looked at")
@@ -132,13 +133,19 @@ class _Look:
         self._open()
         self._keep_hidden(self.former.files)
 
-    def at(self, paths: Sequence[bytes]) -> None:
-        """Looks at these files and directories only; everything else is as it was."""
+    def at(self, paths: Sequence[bytes]) -> bool:
+        """Looks at these files and directories only; everything else is as it was. False when the kernel
+        does not tell what stands at one of them: only a walk tells what that hides.
+        """
         self._dismissed = set(self.former.dismissed)
         paths = sorted({path for path in paths if not below_skipped(path)})
         gone = {escape(path) for path in paths}
         directories = []
-        for path, row in zip(paths, self.host.look(self.scope.root, paths), strict=True):
+        try:
+            rows = list(self.host.look(self.scope.root, paths))
+        except HostError:
+            return False
+        for path, row in zip(paths, rows, strict=True):
             if row is None:
                 directories.append(path)
                 continue
@@ -148,21 +155,20 @@ class _Look:
             for files in walk(self.host, self.scope, self.unseen, below=directory, threads=self._threads):
                 self._take(*files)
         self._open()
-        below = tuple(f"{escape(path)}/" for path in directories)
-        self._keep_hidden({key: file for key, file in self.former.files.items() if key.startswith(below)})
-        kept = {
-            key: file
-            for key, file in self.former.files.items()
-            if key not in gone and not (below and key.startswith(below))
-        }
+        # What was a file that is known had nothing below it.
+        below = tuple(f"{key}/" for key in gone if key not in self.former.files)
+        kept = dict(self.former.files)
+        if below:
+            within = {key: file for key, file in kept.items() if key.startswith(below)}
+            self._keep_hidden(within)
+            kept = {key: file for key, file in kept.items() if key not in within}
+        for key in gone:
+            kept.pop(key, None)
         self._files = {**kept, **self._files}
         for fault in self.former.faults:
-            if (
-                fault.hides not in gone
-                and not (below and fault.hides.startswith(below))
-                and fault.hides != "*"
-            ):
+            if fault.hides not in gone and not (below and fault.hides.startswith(below)):
                 self.unseen.add(fault)
+        return True
 
     def _keep_hidden(self, former: dict[str, Image]) -> None:
         """What a fault kept from being seen is as it was."""
@@ -270,6 +276,8 @@ class _Look:
     def seen(self, at_ns: int, took_s: float) -> Looked:
         """The look as a whole."""
         claims = self._claims()
+        if self._release(claims):
+            claims = self._claims()
         self._add_members(claims)
         return Looked(
             source="images",
@@ -299,12 +307,20 @@ class _Look:
                 claims[key] = joining.members(files[key], self._roots)
         return claims
 
-    def _add_members(self, claims: dict[str, tuple[str, ...]]) -> None:
-        """Looks at the further files that are no images by themselves, and forgets the unclaimed ones."""
-        claimed = {key for members in claims.values() for key in members}
-        for key in {key for members in self.former.claims.values() for key in members} - claimed:
+    def _release(self, claims: dict[str, tuple[str, ...]]) -> bool:
+        """Reads by themselves the files that no image claims any more; says whether there were any."""
+        former = {key for members in self.former.claims.values() for key in members}
+        for key in former.difference(*claims.values()):
             if key in self._files and self._files[key].evidence == "none":
                 del self._files[key]
+                self._waiting[unescape(key)] = key
+        released = bool(self._waiting)
+        self._open()
+        return released
+
+    def _add_members(self, claims: dict[str, tuple[str, ...]]) -> None:
+        """Looks at the further files that are no images by themselves."""
+        claimed = {key for members in claims.values() for key in members}
         missing = sorted(claimed - self._files.keys())
         paths = [unescape(key) for key in missing]
         for key, row in zip(missing, self.host.look(self.scope.root, paths) if paths else (), strict=True):
