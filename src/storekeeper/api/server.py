@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import signal
 import socket
 from collections.abc import Callable
@@ -50,7 +51,7 @@ def listening(listen: str) -> socket.socket:
     try:
         bound = socket.create_server((address, number), family=family, backlog=2048)
     except OSError as error:
-        raise Refused(f"Cannot listen on {listen}: {error.strerror}.") from error
+        raise Refused(f"Cannot listen on {listen}: {os.strerror(error.errno or 0)}.") from error
     # Inherited by connections: head and body leave in two writes, and the second must not wait for an ACK.
     bound.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     return bound
