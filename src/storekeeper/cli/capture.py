@@ -18,7 +18,6 @@ from storekeeper.declaration import DEFAULT_PATH
 def command(directory: str, config: str | None) -> None:
     """Write down in DIR what the sources read on this host, to be looked at elsewhere."""
     from storekeeper.agent.asking import DirectAsker
-    from storekeeper.host.capture import save
     from storekeeper.host.real import RealHost
     from storekeeper.host.recording import RecordingHost
 
@@ -28,5 +27,7 @@ def command(directory: str, config: str | None) -> None:
         # So that it is found where it usually is.
         host.machine.files[DEFAULT_PATH] = text_of(config).encode()
     asyncio.run(look_at_storages(host, DirectAsker(host), declaration))
-    save(host.machine, Path(directory))
-    click.echo(f"Look through {directory} before you give it away: it holds names of files.", err=True)
+    host.save(Path(directory))
+    click.echo(
+        f"Look through {directory} before you give it away: names are stand-ins, sizes are not.", err=True
+    )
