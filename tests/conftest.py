@@ -13,14 +13,16 @@ from pathlib import Path
 
 import pytest
 
+PATH = f"{os.environ['PATH']}:/usr/sbin:/sbin"
+
 
 def _program(name: str) -> Callable[[], str]:
-    return lambda: "" if shutil.which(name, path=os.environ["PATH"] + ":/usr/sbin:/sbin") else f"{name} is not installed"
+    return lambda: "" if shutil.which(name, path=PATH) else f"{name} is not installed"
 
 
 def _filesystem(name: str) -> Callable[[], str]:
     def check() -> str:
-        if not shutil.which(f"mkfs.{name}", path=os.environ["PATH"] + ":/usr/sbin:/sbin"):
+        if not shutil.which(f"mkfs.{name}", path=PATH):
             return f"mkfs.{name} is not installed"
         known = Path("/proc/filesystems").read_text(encoding="ascii").split()
         modules = Path(f"/lib/modules/{os.uname().release}").exists()

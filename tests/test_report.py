@@ -26,10 +26,10 @@ def seens(draw: st.DrawFn) -> Seen:
     return Seen(source="guests", scope="", facts=facts, faults=draw(faults))
 
 
-def space(available_bytes: int, total_bytes: int = 1 << 40, **other: bool) -> Seen:
+def space(available_bytes: int, total_bytes: int = 1 << 40, *, read_only: bool = False) -> Seen:
     fact = Space(
         key="s/v", path="/v", exists=True, is_mount_point=True, mount=None, filesystem_id="x",
-        total_bytes=total_bytes, available_bytes=available_bytes, **other,
+        total_bytes=total_bytes, available_bytes=available_bytes, read_only=read_only,
     )  # fmt: skip
     return Seen(source="space", scope="s/v", facts={"s/v": fact})
 

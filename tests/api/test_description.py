@@ -8,11 +8,11 @@ from typing import get_type_hints
 
 import pytest
 from litestar.types import ASGIApp
-from tests.api.standin import StandIn, ask
 
 from storekeeper import __version__
 from storekeeper.api import create_app
 from storekeeper.document import ImageDetail
+from tests.api.standin import StandIn, ask
 
 MANUAL = Path(__file__).parents[2] / "docs/api.md"
 PATHS = {

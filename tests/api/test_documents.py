@@ -9,10 +9,10 @@ import msgspec
 import pytest
 import zstandard
 from litestar.types import ASGIApp
-from tests.api.standin import StandIn, ask
 
 from storekeeper.api import create_app
 from storekeeper.document import ImageStorageBasicInfo, ImageStorageInfo
+from tests.api.standin import StandIn, ask
 
 ROUTES = ["/imagestorages", "/imagestorages/internal", "/imagestorages/internal/"]
 DECODERS: dict[str, Callable[[bytes], bytes]] = {

@@ -6,10 +6,10 @@ from typing import Any
 
 import pytest
 from litestar.types import ASGIApp
-from tests.api.standin import Answer, StandIn, ask
 
 from storekeeper.api import create_app
 from storekeeper.document import ErrorMessage
+from tests.api.standin import Answer, StandIn, ask
 
 SECRET = "hunter2-secret"
 

@@ -8,9 +8,9 @@ from time import thread_time
 
 import pytest
 from litestar.types import ASGIApp
-from tests.api.standin import GIB, StandIn, asking, image, storage
 
 from storekeeper.api import create_app
+from tests.api.standin import GIB, StandIn, asking, image, storage
 
 IMAGES = 20_000
 HELD_S = 0.005

@@ -9,11 +9,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from litestar.types import ASGIApp
-from tests.api.standin import HOME, StandIn, ask, image, storage
 
 from storekeeper.api import create_app
 from storekeeper.api.listing import Key, Rows, page, query
 from storekeeper.document import DiskDetail, ImageDetail
+from tests.api.standin import HOME, StandIn, ask, image, storage
 
 IMAGES = "/imagestorages/internal/images"
 VOLUME = "/imagestorages/internal/volumes/home_flexvdi/images"

@@ -13,10 +13,10 @@ from urllib.parse import urlsplit
 
 import msgspec
 import pytest
-from tests.api.standin import StandIn, served
 
 from storekeeper.api.server import HEAD_LIMIT_BYTES, listening
 from storekeeper.errors import DeclarationError, Refused
+from tests.api.standin import StandIn, served
 
 GOOD = b"GET /imagestorages HTTP/1.1\r\nHost: localhost\r\n\r\n"
 

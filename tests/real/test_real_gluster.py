@@ -8,11 +8,11 @@ from collections.abc import Iterator
 
 import msgspec
 import pytest
-from tests.real.gluster_cluster import NODES, GlusterCluster, GlusterNode, gluster_cluster, make_split_brain
-from tests.real.private_machine import PrivateMachine
 
 from storekeeper.observation import GlusterHeal, GlusterVolume, Seen
 from storekeeper.sources.gluster import STATUS_TIMEOUT_S
+from tests.real.gluster_cluster import NODES, GlusterCluster, GlusterNode, gluster_cluster, make_split_brain
+from tests.real.private_machine import PrivateMachine
 
 pytestmark = [pytest.mark.needs("root", "gluster", "netns", "fuse"), pytest.mark.xdist_group("gluster")]
 

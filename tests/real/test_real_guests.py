@@ -8,9 +8,9 @@ from pathlib import Path
 
 import msgspec
 import pytest
-from tests.real.libvirt_daemon import CD_ROM, IMAGES, LibvirtMachine, disk
 
 from storekeeper.observation import Guest, GuestDisk, Pool, Seen
+from tests.real.libvirt_daemon import CD_ROM, IMAGES, LibvirtMachine, disk
 
 pytestmark = [
     pytest.mark.needs("root", "libvirt", "qemu-system", "qemu-img"),

@@ -11,10 +11,10 @@ from typing import Any
 
 import msgspec
 import pytest
-from tests.real.guest import ran, shared_directory
-from tests.real.scsi_machine import SSD_KIB, boot_scsi_machine
 
 from storekeeper.observation import Disk, Ocfs2, Seen
+from tests.real.guest import ran, shared_directory
+from tests.real.scsi_machine import SSD_KIB, boot_scsi_machine
 
 pytestmark = [
     pytest.mark.needs("root", "qemu-system", "ocfs2", "multipath"),

@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 import pytest
-from tests.sources.paper_host import Answer, PaperHost
 
 from storekeeper.errors import Denied, HostError, TimedOut, ToolMissing
 from storekeeper.observation import Disk, Seen
 from storekeeper.sources.contract import Output, Scope
 from storekeeper.sources.disks import parse_in_use, probe
+from tests.sources.paper_host import Answer, PaperHost
 
 Files = dict[str, bytes | str | HostError]
 

@@ -7,11 +7,11 @@ from contextlib import suppress
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from tests.sources.tool_output import load, names
 
 from storekeeper.errors import ToolFailed
 from storekeeper.observation import GuestDisk
 from storekeeper.sources.domain_xml import parse_domain, parse_pool, parse_snapshot
+from tests.sources.tool_output import load, names
 
 
 def xml(name: str) -> str:

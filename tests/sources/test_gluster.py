@@ -8,8 +8,6 @@ from typing import cast
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from tests.sources.paper_host import PaperHost
-from tests.sources.tool_output import load, names
 
 from storekeeper.errors import HostError, TimedOut, ToolMissing
 from storekeeper.observation import Brick, GlusterVolume, Seen
@@ -22,6 +20,8 @@ from storekeeper.sources.gluster import (
     parse_status,
     probe,
 )
+from tests.sources.paper_host import PaperHost
+from tests.sources.tool_output import load, names
 
 INFO = ("gluster", "--mode=script", f"--timeout={INFO_TIMEOUT_S}", "volume", "info", "--xml")
 NO_MOUNT = "22 1 8:1 / / rw shared:1 - ext4 /dev/sda1 rw\n"

@@ -6,14 +6,14 @@ from typing import cast
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from tests.sources.paper_host import PaperHost
-from tests.sources.tool_output import load
 
 from storekeeper.errors import HostError, TimedOut
 from storekeeper.observation import UNKNOWN, GlusterHeal, Seen
 from storekeeper.sources.contract import Host, Output, Scope
 from storekeeper.sources.gluster import answer
 from storekeeper.sources.gluster_heals import FILES_LIMIT, parse_split_brain, parse_summary, probe
+from tests.sources.paper_host import PaperHost
+from tests.sources.tool_output import load
 
 # The volumes of `info-all-kinds` that are started and can heal.
 HEALING = {"arbitrated", "pair", "test_vol1"}

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 from typing import cast
 
-from tests.sources.paper_host import PaperHost
-from tests.sources.tool_output import load
-
 from storekeeper.errors import Denied, HostError, ToolMissing, Unreadable
 from storekeeper.observation import Guest, Pool, Seen
 from storekeeper.sources.contract import Domain, Host, Scope
 from storekeeper.sources.guests import parse_guest, probe
+from tests.sources.paper_host import PaperHost
+from tests.sources.tool_output import load
 
 NO_PYTHON = ToolMissing("libvirt", "libvirt-python is not installed: pip install 'storekeeper[libvirt]'")
 SHELVED, TEMPLATES = "/etc/libvirt/storage/shelved.xml", "/run/libvirt/storage/templates.xml"

@@ -12,12 +12,12 @@ from pathlib import Path
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from tests.sources.paper_host import PaperHost
 
 from storekeeper.errors import TimedOut
 from storekeeper.observation import Fault, Ocfs2, Seen
 from storekeeper.sources.contract import Scope
 from storekeeper.sources.ocfs2 import HEAD_BYTES, parse, probe
+from tests.sources.paper_host import PaperHost
 
 SUPERBLOCKS = Path(__file__).with_name("ocfs2_superblocks")
 UUID = "93a5cf8a-a521-48e2-a557-a079011e2248"

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import pytest
-from tests.sources.paper_host import PaperHost
 
 from storekeeper.errors import TimedOut, ToolFailed, ToolMissing, Unreadable
 from storekeeper.observation import Use
 from storekeeper.sources.contract import Output
 from storekeeper.sources.signatures import Signatures, look, parse
+from tests.sources.paper_host import PaperHost
 
 OCFS2 = b"""DEVNAME=/dev/sdb
 LABEL=samsung_ssd
