@@ -31,10 +31,10 @@ def command(config: str | None) -> None:
     from storekeeper.manager.serving import serve
 
     declaration = declaration_of(config, RealHost())
-    log_to_stderr()
-    sys.setswitchinterval(SWITCH_S)
     # Before anything is looked at: an address that is taken or refused is said at once.
     with listening(declaration.listen) as bound:
+        log_to_stderr()
+        sys.setswitchinterval(SWITCH_S)
 
         async def answered(manager: Manager) -> None:
             await answer(create_app(manager, declaration.host_id), bound, _started)
