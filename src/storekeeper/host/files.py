@@ -15,6 +15,7 @@ from storekeeper.naming import escape
 from storekeeper.sources.contract import FilesystemSpace
 
 _FLAGS = os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC
+_PIECE_BYTES = 1 << 16  # /proc/sys has as much memory as it is asked for, or fails
 _SECTOR_BYTES = 4096  # what O_DIRECT needs on every disk
 _ENTRIES_TRIED = 64
 _FILES_TRIED = 3
@@ -34,7 +35,7 @@ def read(path: str, limit_bytes: int = 1 << 20) -> bytes:
                 raise errors.Unreadable(escape(path), "no regular file")
             pieces = []
             left = limit_bytes
-            while piece := os.read(descriptor, left + 1):  # procfs gives a page at a time
+            while piece := os.read(descriptor, min(left + 1, _PIECE_BYTES)):
                 left -= len(piece)
                 if left < 0:
                     raise errors.Unreadable(escape(path), f"holds more than {limit_bytes} bytes")

@@ -22,7 +22,7 @@ from storekeeper.sources.contract import Directory, FileRow, OpenImage
 
 _CHUNK = 256  # entries that one thread looks at in one go
 _SECOND_NS = 1_000_000_000
-_READ_COSTS_BYTES = 512  # at least: so that a header cannot ask for a million reads of one byte
+READ_COSTS_BYTES = 512  # at least: so that a header cannot ask for a million reads of one byte
 
 _GONE = {errno.ENOENT, errno.ENOTDIR, errno.ELOOP, errno.EXDEV}
 _new = tuple.__new__  # a named tuple's own constructor costs as much as a system call
@@ -235,13 +235,17 @@ class _Image:
             return b""
         if offset + length <= len(self.head):
             return self.head[offset : offset + length]
-        self.left_bytes -= max(length, _READ_COSTS_BYTES)
+        self.left_bytes -= max(length, READ_COSTS_BYTES)
         if self.left_bytes < 0:
-            raise errors.BadHeader(
-                f"the header makes one read more than {READ_LIMIT_BYTES >> 20} MiB", code="too-much"
-            )
+            raise too_much()
         with failing_for(self.path):
             return os.pread(self.descriptor, length, offset)
+
+
+def too_much() -> errors.BadHeader:
+    """The error of an inspection that reads without end."""
+    text = f"The header makes one read more than {READ_LIMIT_BYTES >> 20} MiB."
+    return errors.BadHeader(text, code="too-much")
 
 
 def open_images(
