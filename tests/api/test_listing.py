@@ -6,7 +6,7 @@ from typing import Any
 
 import msgspec
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from litestar.types import ASGIApp
 
@@ -101,6 +101,7 @@ def test_a_cursor_of_another_order_is_refused(app: ASGIApp) -> None:
     assert ask(app, target).status == 400
 
 
+@settings(deadline=None)
 @given(
     st.lists(st.tuples(st.sampled_from("ab"), st.text("xyz", min_size=1, max_size=3)), unique=True),
     st.integers(1, 5),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from storekeeper.api.negotiation import ENCODINGS, chosen_encoding, matches
@@ -50,6 +50,7 @@ def test_the_encoding_is_what_the_client_likes_best(header: bytes | None, encodi
     assert chosen_encoding(header) == encoding
 
 
+@settings(deadline=None)
 @given(st.binary(max_size=64) | st.text("gzipstdentybrq=01.;, *").map(str.encode))
 def test_no_header_breaks_it(header: bytes) -> None:
     assert chosen_encoding(header) in {*ENCODINGS, None}

@@ -5,12 +5,13 @@ from __future__ import annotations
 import gzip
 
 import zstandard
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from storekeeper.manager.published import publish
 
 
+@settings(deadline=None)
 @given(st.binary(max_size=4096))
 def test_every_encoding_holds_the_document(document: bytes) -> None:
     published = publish(document)
