@@ -18,7 +18,7 @@ _NO_FAULTS: tuple[Fault, ...] = ()
 _BY_ITSELF = frozenset({"header", "partition-table", "name"})
 
 
-class Own(Struct, frozen=True, kw_only=True):
+class Own(Struct, frozen=True, kw_only=True, gc=False):
     """All that follows from one file and the guests that use it.
 
     `candidates`: the images that its header may mean as parent, best first; `parent_name` what the
@@ -43,20 +43,22 @@ class Own(Struct, frozen=True, kw_only=True):
 def own(ref: Ref, image: Image, uses: Uses, places: Places) -> Own:
     """What the file `ref` is, used by these guests (those of its hard links among them)."""
     header, faults = image.header, _NO_FAULTS
-    used = declared_format(uses)
+    used = declared_format(uses) if uses else None
     if used is not None and used.format != header.format and not (used.luks and header.format == "luks"):
         header, faults = _as_declared(image, used)
     parent = header.parent
     candidates: tuple[Ref, ...] = ()
+    parent_name = ""
     if parent is not None:
         candidates = _all_named(parent.names, ref, header.format, places)
+        parent_name = next((name for name in parent.names if name), parent.unique_id)
     return Own(
         image=image,
         header=header,
         size_bytes=header.virtual_bytes,
         uses=uses,
         candidates=candidates,
-        parent_name=_parent_name(header),
+        parent_name=parent_name,
         parent_unique_id=parent.unique_id if parent is not None else "",
         claims=_claims(ref, header, places) if header.data_file or header.extents else (),
         counts=bool(uses) or (not image.temporary and image.evidence in _BY_ITSELF),
@@ -74,13 +76,6 @@ def _as_declared(image: Image, used: Use) -> tuple[Header, tuple[Fault, ...]]:
     )
     fault = Fault(code="format-mismatch", text=text)
     return Header(format=used.format, virtual_bytes=UNKNOWN), (fault,)
-
-
-def _parent_name(header: Header) -> str:
-    parent = header.parent
-    if parent is None:
-        return ""
-    return next((name for name in parent.names if name), "") or parent.unique_id
 
 
 def _claims(ref: Ref, header: Header, places: Places) -> tuple[Ref, ...]:

@@ -14,7 +14,7 @@ from msgspec import Struct
 from storekeeper.declaration import ImageStorage
 from storekeeper.merge.places import Places, Ref, pools
 from storekeeper.merge.truth import HostView
-from storekeeper.observation import Guest, GuestDisk, Pool
+from storekeeper.observation import Fact, Guest, GuestDisk, Pool
 
 _AT_REST = frozenset({"stopped", "unknown"})
 # Which definition's format counts: the one in force first.
@@ -50,52 +50,56 @@ class GuestUses:
     def __init__(self) -> None:
         self.by_image: UsesByImage = {}
         self.used: dict[str, dict[str, str]] = {}
-        self._guests: dict[tuple[str, str], tuple[Guest, tuple[tuple[Ref, Use], ...]]] = {}
-        self._facts: list[object] = []
+        self._guests: dict[str, dict[str, Resolved]] = {}
+        self._facts: dict[str, Mapping[str, Fact]] = {}
 
     def updated(self, storage: ImageStorage, views: Mapping[str, HostView], places: Places) -> GuestUses:
         """The uses now; this very object when no guest changed. `places` must be those of before."""
-        looks = [views[host].looks.get(("guests", "")) for host in storage.hosts if host in views]
-        facts: list[object] = [look.seen.facts for look in looks if look is not None]
-        if len(facts) == len(self._facts) and all(a is b for a, b in zip(facts, self._facts, strict=True)):
+        linked = (views[host_id] for host_id in storage.hosts if host_id in views)
+        looks = {view.host_id: view.looks.get(("guests", "")) for view in linked}
+        facts: dict[str, Mapping[str, Fact]] = {
+            host_id: look.seen.facts for host_id, look in looks.items() if look is not None
+        }
+        # Facts that did not change are mostly the same objects, which makes this fast.
+        if facts == self._facts:
             return self
         now = GuestUses()
         now._facts = facts
         gathered: Gathered = {volume.volume_id: {} for volume in storage.volumes}
-        for host_id in storage.hosts:
-            if host_id in views:
-                self._gather(now, views[host_id], places, gathered)
-        now.by_image = {
-            volume_id: {
-                key: tuple(uses) if len(uses) == 1 else tuple(sorted(set(uses)))
+        for host_id in facts:
+            now._guests[host_id] = _resolved(self._guests.get(host_id, {}), views[host_id], places)
+            for _, uses, _ in now._guests[host_id].values():
+                for (volume_id, image_id), use in uses:
+                    gathered[volume_id].setdefault(image_id, []).append(use)
+        for volume_id, images in gathered.items():
+            now.by_image[volume_id] = {
+                key: (uses[0],) if len(uses) == 1 else tuple(sorted(set(uses)))
                 for key, uses in images.items()
             }
-            for volume_id, images in gathered.items()
-        }
-        now.used = {
-            volume_id: {
-                key: use.format if (use := declared_format(uses)) else ""
-                for key, uses in sorted(images.items())
+            now.used[volume_id] = {
+                key: next((use.format for use in uses if use.format), "") if len(uses) > 1 else uses[0].format
+                for key, uses in sorted(now.by_image[volume_id].items())
             }
-            for volume_id, images in now.by_image.items()
-        }
         return now
 
-    def _gather(self, now: GuestUses, view: HostView, places: Places, gathered: Gathered) -> None:
-        look = view.looks.get(("guests", ""))
-        known = pools(view)
-        for key, fact in look.seen.facts.items() if look else ():
-            if not isinstance(fact, Guest):
-                continue
-            former = self._guests.get((view.host_id, key))
-            # A disk named by pool and volume moves with its pool.
-            if former is not None and former[0] is fact and not any(disk.pool for disk in fact.disks):
-                entry = former
-            else:
-                entry = (fact, tuple(_uses(fact, known, places)))
-            now._guests[view.host_id, key] = entry
-            for (volume_id, image_id), use in entry[1]:
-                gathered[volume_id].setdefault(image_id, []).append(use)
+
+# A guest, its uses, and whether they hang on its host's pools.
+Resolved = tuple[Guest, tuple[tuple[Ref, Use], ...], bool]
+
+
+def _resolved(former: Mapping[str, Resolved], view: HostView, places: Places) -> dict[str, Resolved]:
+    """The guests of a host by name; those that did not change are not resolved again."""
+    look = view.looks.get(("guests", ""))
+    known = pools(view)
+    found: dict[str, Resolved] = {}
+    for key, fact in look.seen.facts.items() if look else ():
+        before = former.get(key)
+        # A disk named by pool and volume moves with its pool.
+        if before is not None and before[0] is fact and not before[2]:
+            found[key] = before
+        elif isinstance(fact, Guest):
+            found[key] = (fact, tuple(_uses(fact, known, places)), any(disk.pool for disk in fact.disks))
+    return found
 
 
 def _uses(guest: Guest, known_pools: Mapping[str, Pool], places: Places) -> Iterable[tuple[Ref, Use]]:

@@ -58,7 +58,7 @@ class Basis:
     __hash__ = None  # type: ignore[assignment]
 
 
-class ImageTruth(Struct, frozen=True, kw_only=True):
+class ImageTruth(Struct, frozen=True, kw_only=True, gc=False):
     """One image or clone of a volume, resolved.
 
     `parent` is (volume id, image id); the volume id is `""` when the parent is outside the storage or
