@@ -1,0 +1,99 @@
+"""A mount that hangs so that the kernel lets nobody die who waits for it: what that costs, and what not.
+
+Its FUSE server has taken the request and cannot answer: a process that waits for that ends by no signal.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from tests.real.private_machine import wait_until
+from tests.real.served import Served, cannot_die, declare, external, served, workers
+
+pytestmark = pytest.mark.needs("root", "fuse", "bindfs", "qemu-img")
+
+PAUSE_S = 10.0  # between two looks at a volume
+NOTICED_S = PAUSE_S + 5.0 + 3.0  # until the next look, its deadline, and the document
+BACK_S = PAUSE_S + 5.0
+SOON_S = 1.0
+
+
+def create(path: Path) -> None:
+    subprocess.run(["qemu-img", "create", "-q", "-f", "qcow2", path, "64M"], check=True)
+
+
+@contextmanager
+def bound(source: Path, place: Path) -> Iterator[int]:
+    """`source` shown at `place` by a FUSE process; its pid."""
+    place.mkdir()
+    options = "attr_timeout=0,entry_timeout=0,negative_timeout=0"
+    process = subprocess.Popen(["bindfs", "-f", "-o", options, str(source), str(place)])
+    try:
+        wait_until(place.is_mount, within_s=10, what=f"{place} is mounted")
+        yield process.pid
+    finally:
+        process.send_signal(signal.SIGCONT)
+        subprocess.run(["umount", "-l", place], check=True)
+        process.terminate()
+        process.wait(timeout=10)
+
+
+def test_a_hung_mount_costs_one_process_and_no_other_volume_an_answer(tmp_path: Path) -> None:
+    local, far = tmp_path / "local", tmp_path / "far"
+    for directory in (local, far):
+        directory.mkdir()
+        create(directory / "image.qcow2")
+    # The upper one takes requests and waits for the lower one, which is stopped.
+    with bound(far, tmp_path / "lower") as stopped, bound(tmp_path / "lower", tmp_path / "upper"):
+        declaration = declare(
+            tmp_path, external("far", tmp_path / "upper", "mounted = true") + external("local", local)
+        )
+        with served(declaration) as server:
+            server.until(
+                lambda: server.ids("far") == server.ids("local") == {"image.qcow2"},
+                within_s=5,
+                what="all is listed",
+            )
+            before = workers(server)
+            os.kill(stopped, signal.SIGSTOP)
+            try:
+                _hangs(server, local, before)
+            finally:
+                os.kill(stopped, signal.SIGCONT)
+            server.until_status("far", "ok", within_s=BACK_S)
+            create(far / "later.qcow2")
+            server.until(
+                lambda: "later.qcow2" in server.ids("far"), within_s=BACK_S, what="its changes are seen again"
+            )
+            assert len(workers(server)) == len(before)
+
+
+def _hangs(server: Served, local: Path, before: list[int]) -> None:
+    """What holds while the volume `far` hangs."""
+    message = server.until_status("far", "unknown", within_s=NOTICED_S)
+    assert "does not answer on flexdev01 since" in message
+    assert server.ids("far") == {"image.qcow2"}
+    end = time.monotonic() + PAUSE_S + 2
+    number = 0
+    while time.monotonic() < end:  # over the next look
+        number += 1
+        create(local / f"{number}.qcow2")
+        wanted = f"{number}.qcow2"
+        server.until(
+            lambda wanted=wanted: wanted in server.ids("local"),  # type: ignore[misc]
+            within_s=SOON_S,
+            what="the other volume is fresh",
+        )
+        # Killed, and waiting in the kernel: neither gone nor replaced.
+        assert workers(server) == before
+        assert [cannot_die(pid) for pid in before].count(True) == 1
+    assert server.volume("local").status == "ok"
+    assert server.volume("far").status_msg == message
