@@ -1,8 +1,8 @@
 """Captures machines for tests: `python -m tests.captured.make NAME`, from the checkout's root, as root.
 
-Each machine is a folder beside this file: what `storekeeper capture` wrote, the declaration with which it
-looked, and the document that it made of it there. Making one anew overwrites it; `git diff` then shows
-what changed.
+Each machine is a folder beside this file: what `storekeeper capture` wrote there, declaration included, and
+`document.json`, the document that this version makes of it. Making one anew overwrites both; `git diff`
+shows what changed.
 """
 
 from __future__ import annotations
@@ -35,7 +35,6 @@ cp --reflink=never images/* /storekeeper/samsung_ssd/
 cp --reflink=always /storekeeper/samsung_ssd/windows7_public /storekeeper/samsung_ssd/windows7_copy
 sync
 "$checkout/.venv/bin/storekeeper" capture capture --config storekeeper.toml
-"$checkout/.venv/bin/storekeeper" scan --config storekeeper.toml > document.json
 """
 
 
@@ -46,16 +45,21 @@ def scsi_ocfs2(directory: Path) -> Path:
     images.mkdir(parents=True)
     _image(images / "windows7_020216", "20G")
     _image(images / "windows7_public", "40G")
+    _run("qemu-io", "-c", "write -P 1 0 4M", images / "windows7_public")
     _image(images / "voidlinux_slp_home", "60G", "-b", "windows7_public", "-F", "qcow2")
     (exchange / "storekeeper.toml").write_text(SCSI_DECLARATION)
     ran = boot_scsi_machine(directory, SCSI_SCRIPT)
     if ran.status:
         sys.exit(ran.output)
-    return exchange
+    return exchange / "capture"
 
 
 def _image(file: Path, size: str, *options: str) -> None:
-    subprocess.run(["qemu-img", "create", "-q", "-f", "qcow2", *options, file, size], check=True)
+    _run("qemu-img", "create", "-q", "-f", "qcow2", *options, file, size)
+
+
+def _run(*argv: str | Path) -> bytes:
+    return subprocess.run(argv, check=True, stdout=subprocess.PIPE).stdout
 
 
 MACHINES: dict[str, Callable[[Path], Path]] = {"scsi-ocfs2": scsi_ocfs2}
@@ -68,9 +72,9 @@ def main(names: list[str]) -> None:
             made = MACHINES[name](Path(directory))
             folder = HERE / name
             shutil.rmtree(folder, ignore_errors=True)
-            shutil.copytree(made / "capture", folder)
-            for file in ("storekeeper.toml", "document.json"):
-                shutil.copy(made / file, folder)
+            shutil.copytree(made, folder)
+        document = _run(Path(sys.executable).with_name("storekeeper"), "scan", "--captured", folder)
+        (folder / "document.json").write_bytes(document)
 
 
 if __name__ == "__main__":
