@@ -68,7 +68,7 @@ def write(declaration: Declaration) -> str:
         "[manager]",
         f"listen = {_quoted(declaration.listen)}    # a loopback address",
         f"database = {_quoted(declaration.database)}",
-        f"host_timeout_s = {declaration.host_timeout_s!r}    # a host silent for longer is unknown",
+        f"host_timeout_s = {_number(declaration.host_timeout_s)}    # a host silent for longer is unknown",
         "",
         "[host]",
         f"id = {_quoted(declaration.host_id)}",
@@ -323,6 +323,10 @@ def _volume_lines(table: str, volume: Volume) -> Iterator[str]:
 def _dotted(*names: str) -> str:
     """A dotted key as it may stand in the file, what is no bare key in quotes."""
     return ".".join(name if _BARE_KEY.match(name) else _quoted(name) for name in names)
+
+
+def _number(value: float) -> str:
+    return str(int(value)) if value.is_integer() else repr(value)
 
 
 def _quoted(text: str) -> str:

@@ -379,6 +379,10 @@ def test_gluster_tools_that_fail_everywhere_are_degraded(tools: list[Look], why:
     assert text.endswith(f"({why}).")
 
 
+def test_a_look_that_met_the_clusters_lock_and_still_knows_its_bricks_is_enough() -> None:
+    assert alone(G, *on(gluster_volume(faults=(Fault("busy", "locked"),)))) == ("ok", "")
+
+
 def test_when_gluster_tools_fail_what_was_last_seen_stays() -> None:
     fault = Fault("tool-failed", "glusterd does not run.", hides="*")
     failed = look("gluster", "", gluster_volume(), faults=[fault], good_at=NOW - 60)

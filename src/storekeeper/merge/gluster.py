@@ -45,10 +45,10 @@ def cluster_of(
             reasons.append(f"{host_id}: {fault.text.rstrip('.')}")
         elif not isinstance(fact, GlusterVolume):
             reasons.append(f"{host_id} knows no Gluster volume {name}")
-        elif fact.faults and fact.started:
-            reasons.append(f"{host_id}: {fact.faults[0].text.rstrip('.')}")
         elif _tells(fact):
             told.append((look, fact))
+        elif fact.faults:
+            reasons.append(f"{host_id}: {fact.faults[0].text.rstrip('.')}")
     heal, heal_at = _heal(name, [view for _, view, _ in seen], horizon)
     if told:
         look, fact = told[0]

@@ -35,6 +35,8 @@ class Places(Struct, frozen=True):
 
     def find(self, path: str) -> Ref | None:
         """The image that an absolute path names; None when it lies in no volume."""
+        if not path.startswith("/"):
+            return None
         path = normal(path)
         end = path.rfind("/")
         while end > 0:
