@@ -56,12 +56,12 @@ def drives(directory: Path) -> Iterator[Drive]:
     yield Drive(swap, "ide-hd,bus=ahci0.1,serial=swap,wwn=0x5000c50015ea71aa")
     yield Drive(_file(directory, "nvme1"), "nvme-ns,bus=nvme0,nsid=1")
     yield Drive(_file(directory, "nvme2"), "nvme-ns,bus=nvme0,nsid=2")
-    yield Drive(_file(directory, "virtio1"), "virtio-blk-pci,serial=virtio1")
+    yield Drive(_file(directory, "virtio1"), "virtio-blk-pci,serial=vdisk1")
     yield Drive(_file(directory, "virtio2"), "virtio-blk-pci")
     shared = "wwn=0x5000c50015ea71bb,vendor=LIO,product=LUN0,serial=path0,share-rw=on"
     yield Drive(_file(directory, "san"), f"scsi-hd,bus=scsi1.0,{shared}")
     yield Drive(directory / "san", f"scsi-hd,bus=scsi2.0,{shared}")
-    yield Drive(_file(directory, "readonly"), "scsi-hd,bus=scsi0.0,serial=readonly", read_only=True)
+    yield Drive(_file(directory, "readonly"), "scsi-hd,bus=scsi0.0,serial=locked", read_only=True)
     removable = _file(directory, "removable")
     _run(
         "mkfs.ocfs2",
@@ -79,7 +79,7 @@ def drives(directory: Path) -> Iterator[Drive]:
         "stick",
         removable,
     )
-    yield Drive(removable, "scsi-hd,bus=scsi0.0,serial=removable,removable=on")
+    yield Drive(removable, "scsi-hd,bus=scsi0.0,serial=stick1,removable=on")
     (directory / "fail").write_text('[inject-error]\nevent = "read_aio"\nerrno = "5"\n')
     bad = f"blkdebug:{directory / 'fail'}:{_file(directory, 'bad')}"
     yield Drive(bad, "scsi-hd,bus=scsi0.0,serial=bad,wwn=0x5000c50015ea71ee")

@@ -28,10 +28,10 @@ USES = {
     "my serial": [],
     "ext4": ["filesystem"],
     "swap": ["signature", "swap"],
-    "virtio1": [],
+    "vdisk1": [],
     "path0": [],
-    "readonly": ["read-only"],
-    "removable": ["filesystem", "removable"],
+    "locked": ["read-only"],
+    "stick1": ["filesystem", "removable"],
     "bad": ["unreadable"],
     "gpt": ["partition-table", "mounted"],
     "lvm": ["lvm", "held"],
@@ -102,7 +102,7 @@ def test_ids_of_all_kinds_are_there(machine: Machine) -> None:
     assert ids["my serial"] == "0My_Ven_A_B_my_serial"
     assert ids["ext4"] == "1ATA_QEMU_HARDDISK_ext4"
     assert ids["path0"] == "35000c50015ea71bb"
-    assert ids["virtio1"] == "virtio-virtio1"
+    assert ids["vdisk1"] == "virtio-vdisk1"
     nvme = sorted(disk.physical_disk_id for disk in machine.disks.values() if disk.transport == "nvme")
     assert [name.rpartition("-")[2] for name in nvme] == ["00000001", "00000002"]
 
@@ -194,7 +194,7 @@ def test_ocfs2_is_found_as_mounted_ocfs2_finds_it(machine: Machine) -> None:
         said[device.removeprefix("/dev/")] = (stack, line[head.index("UUID") :].split(maxsplit=1))
     # of a disk that fails every read it shows what it had read of the one before
     said.pop(machine.disk("bad").key, None)
-    assert set(said) >= {machine.disk("ssd").key, machine.disk("removable").key}
+    assert set(said) >= {machine.disk("ssd").key, machine.disk("stick1").key}
     assert set(machine.ocfs2) == set(said)
     for key, found in machine.ocfs2.items():
         uuid = found.filesystem_uuid.replace("-", "").upper()
