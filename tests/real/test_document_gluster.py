@@ -7,10 +7,10 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from tests.real.gluster_cluster import NODES, GlusterCluster, gluster_cluster
-from tests.real.served import HOST, STORAGE, Served, declare, external, scan, served
 
 from storekeeper.document import GlusterVolumeInfo
+from tests.real.gluster_cluster import NODES, GlusterCluster, gluster_cluster
+from tests.real.served import HOST, STORAGE, Served, declare, external, scan, served
 
 pytestmark = [
     pytest.mark.needs("root", "gluster", "netns", "fuse", "qemu-img"),
