@@ -8,10 +8,11 @@ import threading
 
 import msgspec
 
+from storekeeper.host.libc import give_back_memory
 from storekeeper.host.wire import FromAgent, FromWorker
 
 LENGTH = struct.Struct(">I")
-FRAME_LIMIT_BYTES = 1 << 28
+_LARGE_BYTES = 1 << 20
 
 _encoder = msgspec.msgpack.Encoder()
 decode_from_agent = msgspec.msgpack.Decoder(FromAgent).decode
@@ -38,6 +39,9 @@ class Channel:
         framed = frame(message)
         with self._sending:
             self._connection.sendall(framed)
+        if len(framed) > _LARGE_BYTES:
+            del framed
+            give_back_memory()
 
     def receive(self) -> FromAgent | None:
         """The next message; None when the agent is gone."""

@@ -1,12 +1,13 @@
-"""The calls of Linux that Python 3.11 does not have: statx(2) and inotify(7)."""
+"""What Python 3.11 does not have of Linux and its C library: statx(2), inotify(7), malloc_trim(3)."""
 
 from __future__ import annotations
 
 import ctypes
 import os
 import struct
-from stat import S_ISREG
 from typing import NamedTuple
+
+from storekeeper.observation import UNKNOWN
 
 _LIBC = ctypes.CDLL(None, use_errno=True)
 _statx = _LIBC.statx
@@ -17,50 +18,33 @@ _inotify_add_watch = _LIBC.inotify_add_watch
 _inotify_add_watch.argtypes = [ctypes.c_int, ctypes.c_char_p, ctypes.c_uint32]
 _inotify_rm_watch = _LIBC.inotify_rm_watch
 _inotify_rm_watch.argtypes = [ctypes.c_int, ctypes.c_int]
+_malloc_trim = _LIBC.malloc_trim
+_malloc_trim.argtypes = [ctypes.c_size_t]
 
 _AT_EMPTY_PATH = 0x1000
 _AT_SYMLINK_NOFOLLOW = 0x100
 _AT_NO_AUTOMOUNT = 0x800
-STATX_BTIME = 0x800
-_STATX_WANTED = 0x7FF | STATX_BTIME | 0x1000  # the basic ones, birth time, mount id
+_STATX_BTIME = 0x800
+_STATX_WANTED = 0x7FF | _STATX_BTIME | 0x1000  # the basic ones, birth time, mount id
 
 # struct statx of linux/stat.h, as far as stx_mnt_id
 _STATX = struct.Struct(
-    "=I12xI8xH2xQQQ8x"  # mask; links; mode; inode, size, blocks
-    "16xqI4xqI4xqI4x"  # (access time); birth, change, modification: seconds, nanoseconds
-    "8xIIQ"  # (rdev); device major and minor; mount id
+    "=I76xqI4x"  # mask; birth: seconds, nanoseconds
+    "32x8xIIQ"  # (change and modification time, rdev); device major and minor; mount id
 )
 _STATX_BYTES = 256
+_SECOND_NS = 1_000_000_000
 
 
 class Status(NamedTuple):
-    """What statx(2) says of one file, as the kernel lays it out: seconds and nanoseconds of each time."""
+    """What only statx(2) says of a file.
 
-    mask: int
-    links: int
-    mode: int
-    inode: int
-    size: int
-    blocks: int
-    born_s: int
-    born_below_s_ns: int
-    changed_s: int
-    changed_below_s_ns: int
-    modified_s: int
-    modified_below_s_ns: int
-    device_major: int
-    device_minor: int
-    mount_id: int
+    `born_ns`: its birth time, UNKNOWN where the filesystem keeps none. `mount`: the device and the mount's
+    id, equal within one mount of one filesystem or btrfs subvolume.
+    """
 
-    @property
-    def mount(self) -> tuple[int, int, int]:
-        """The device and the mount's id: equal within one mount of one filesystem or btrfs subvolume."""
-        return self[12:]
-
-    @property
-    def regular(self) -> bool:
-        """Whether this is a regular file."""
-        return S_ISREG(self.mode)
+    born_ns: int
+    mount: tuple[int, int, int]
 
 
 class Statx:
@@ -76,14 +60,14 @@ class Statx:
         Raises:
             OSError: as the kernel says.
         """
-        return Status._make(self.fields(descriptor, name))
-
-    def fields(self, descriptor: int, name: bytes = b"") -> tuple[int, ...]:
-        """The fields of `of`'s Status as a plain tuple, which costs a third of it."""
         flags = _AT_SYMLINK_NOFOLLOW | _AT_NO_AUTOMOUNT if name else _AT_EMPTY_PATH
         if _statx(descriptor, name, flags, _STATX_WANTED, self._address):
             _fail()
-        return _STATX.unpack_from(self._buffer)
+        mask, born_s, born_ns, major, minor, mount_id = _STATX.unpack_from(self._buffer)
+        return Status(
+            born_ns=born_s * _SECOND_NS + born_ns if mask & _STATX_BTIME else UNKNOWN,
+            mount=(major, minor, mount_id),
+        )
 
 
 def inotify() -> int:
@@ -101,6 +85,11 @@ def add_watch(descriptor: int, path: bytes, mask: int) -> int:
 def remove_watch(descriptor: int, watch: int) -> None:
     """Ends a watch. One that the kernel ended already is no error."""
     _inotify_rm_watch(descriptor, watch)
+
+
+def give_back_memory() -> None:
+    """Returns freed memory to the system (malloc_trim(3)), which the C library else keeps for later."""
+    _malloc_trim(0)
 
 
 def _fail() -> int:
