@@ -182,7 +182,7 @@ def test_what_a_header_or_a_link_names_outside_the_volume_is_told_and_never_open
     assert parents == {**named, "loop.qcow2": "pool.qcow2", "pool.qcow2": "loop.qcow2"}
     found = rows(root, tmp_path)
     assert {name: [fault.code for fault in row.faults] for name, row in found.items()} == {
-        **dict.fromkeys(named, ["parent-not-found"]),
+        **{name: ["parent-not-found"] for name in named},
         "loop.qcow2": ["loop"],
         "pool.qcow2": ["loop"],
     }
