@@ -13,6 +13,7 @@ from pathlib import Path
 import msgspec
 
 from storekeeper.document import (
+    DiskDetail,
     ExternalVolumeInfo,
     GlusterVolumeInfo,
     ImageDetail,
@@ -81,6 +82,13 @@ class Served:
         assert done.returncode == 0, done.stderr.decode()
         return done.stdout
 
+    def answers(self) -> bool:
+        """Whether the server has looked at everything once."""
+        with contextlib.suppress(AssertionError):
+            self.get("/healthz")
+            return True
+        return False
+
     def document(self, storage: str = STORAGE) -> ImageStorageInfo:
         """The document."""
         return msgspec.json.decode(self.get(f"/imagestorages/{storage}"), type=ImageStorageInfo)
@@ -91,6 +99,10 @@ class Served:
         found = {row.image_id: row for row in rows}
         assert len(found) == len(rows)
         return found
+
+    def disks(self, storage: str = STORAGE) -> list[DiskDetail]:
+        """Every row of the disks route."""
+        return msgspec.json.decode(self.get(f"/imagestorages/{storage}/disks"), type=list[DiskDetail])
 
     def volume(self, volume_id: str) -> ExternalVolumeInfo | GlusterVolumeInfo:
         """One volume of the document."""
@@ -158,21 +170,13 @@ def served(
     try:
         wait_until(lambda: bool(url()), within_s=20, what="the server has started")
         server = Served(url(), pid, machine)
-        wait_until(lambda: _looked(server), within_s=20, what="the server has looked at everything")
+        wait_until(server.answers, within_s=20, what="the server has looked at everything")
         yield server
     finally:
         kill = ["kill", str(pid)]
         subprocess.run(machine.entering(kill) if machine else kill, check=False)
         process.wait(timeout=20)
         process.stdout.close()
-
-
-def _looked(server: Served) -> bool:
-    """Whether the manager has become ready."""
-    with contextlib.suppress(AssertionError):
-        server.get("/healthz")
-        return True
-    return False
 
 
 def workers(server: Served) -> list[int]:
