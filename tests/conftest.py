@@ -12,6 +12,16 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from hypothesis import HealthCheck, settings
+
+# How long an example takes says how busy the machine is. CI tries the same examples each time, so that a
+# failure there is one of the change; elsewhere each run tries others.
+_BUSY = [HealthCheck.too_slow]
+settings.register_profile("here", deadline=None, suppress_health_check=_BUSY)
+settings.register_profile(
+    "ci", deadline=None, suppress_health_check=_BUSY, derandomize=True, max_examples=100, print_blob=True
+)
+settings.load_profile("ci" if os.environ.get("CI") == "true" else "here")
 
 PATH = f"{os.environ['PATH']}:/usr/sbin:/sbin"
 
