@@ -9,7 +9,6 @@ from __future__ import annotations
 import re
 from urllib.parse import unquote_to_bytes
 
-_PLAIN = re.compile(rb"[ !-$&-~]*\Z")
 # C0 and C1 controls, DEL, line and paragraph separators, bidirectional marks, the BOM; surrogates
 # stand for bytes that are no UTF-8.
 _UNSAFE = re.compile("[\x00-\x1f%\x7f-\x9f\u061c\u200b-\u200f\u2028-\u202e\u2066-\u2069\ufeff\ud800-\udfff]")
@@ -22,9 +21,9 @@ def escape(name: bytes | str) -> str:
     ('win 10.qcow2', '50%25', 'a%FFb%0A')
     """
     if isinstance(name, bytes):
-        if _PLAIN.match(name):
-            return name.decode("ascii")
         name = name.decode("utf-8", "surrogateescape")
+    if name.isascii() and name.isprintable() and "%" not in name:  # nearly all, and far quicker
+        return name
     return _UNSAFE.sub(_escape_character, name)
 
 

@@ -141,7 +141,7 @@ class Extent(Struct, frozen=True, gc=False):
     offset_bytes: int = 0
 
 
-class Header(Struct, frozen=True, kw_only=True):
+class Header(Struct, frozen=True, kw_only=True, gc=False):
     """What an image file says of itself.
 
     `version` is free text (`2`, `3`, `monolithicSparse`, `differencing`). `virtual_bytes` is UNKNOWN
@@ -165,7 +165,7 @@ class Header(Struct, frozen=True, kw_only=True):
     faults: tuple[Fault, ...] = ()
 
 
-class Image(Struct, frozen=True, kw_only=True, tag="image"):
+class Image(Struct, frozen=True, kw_only=True, tag="image", gc=False):
     """A file that is, or may be, a disk image. `key` is its path below the volume's root, escaped.
 
     `evidence` says why it is here: its `header`; a `partition-table`; its `name` (.raw, .img); a guest

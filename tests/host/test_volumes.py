@@ -6,7 +6,7 @@ import os
 import socket
 import subprocess
 from collections.abc import Iterator
-from contextlib import suppress
+from contextlib import AbstractContextManager, nullcontext, suppress
 from pathlib import Path
 
 import pytest
@@ -15,7 +15,6 @@ from hypothesis import strategies as st
 
 from storekeeper import errors
 from storekeeper.formats.contract import HEAD_BYTES, READ_LIMIT_BYTES
-from storekeeper.host import volumes
 from storekeeper.host.real import RealHost
 from storekeeper.sources.contract import Directory, FileRow, Host, OpenImage
 
@@ -59,7 +58,7 @@ def test_a_walk_finds_every_regular_file_with_what_lstat_says(tmp_path: Path, th
     assert len(found["one"].files) == 601
     row = next(iter(found["one/two"].files))
     status = (tmp_path / "one/two/c.raw").lstat()
-    assert row == (
+    assert row == FileRow(
         b"c.raw", status.st_ino, status.st_size, status.st_blocks, status.st_mtime_ns, status.st_ctime_ns, 1,
     )  # fmt: skip
 
@@ -292,12 +291,14 @@ def test_a_file_that_vanishes_between_reading_its_directory_and_looking_is_left_
 ) -> None:
     (tmp_path / "stays").touch()
     (tmp_path / "goes").touch()
-    look = volumes._row
+    scandir = os.scandir
 
-    def late(entry: os.DirEntry[str]) -> FileRow:
-        (tmp_path / "goes").unlink(missing_ok=True)
-        return look(entry)
+    def late(directory: int) -> AbstractContextManager[list[os.DirEntry[str]]]:
+        with scandir(directory) as entries:
+            found = list(entries)
+        (tmp_path / "goes").unlink()
+        return nullcontext(found)
 
-    monkeypatch.setattr(volumes, "_row", late)
+    monkeypatch.setattr(os, "scandir", late)
     found = walk(tmp_path)[""]
     assert (file_names(found), found.fault) == ({"stays"}, "")

@@ -34,9 +34,12 @@ class DirectoryHost(RealHost):
         return "\n".join(lines).encode()
 
     def walk(
-        self, root: str, *, skip: frozenset[bytes], depth_limit: int, threads: int = 1, below: bytes = b""
-    ) -> Iterator[Directory]:
-        for directory in super().walk(root, skip=skip, depth_limit=depth_limit, threads=threads, below=below):
+        self, root: str, *, skip: frozenset[bytes], depth_limit: int, threads: int = 1, below: bytes = b"",
+        names_only: bool = False,
+    ) -> Iterator[Directory]:  # fmt: skip
+        for directory in super().walk(
+            root, skip=skip, depth_limit=depth_limit, threads=threads, below=below, names_only=names_only
+        ):
             error = self.unreadable.get(directory.path)
             if error is not None:
                 yield Directory(path=directory.path, files=[], fault=error.code, fault_text=str(error))

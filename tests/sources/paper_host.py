@@ -87,8 +87,9 @@ class PaperHost:
         raise NotImplementedError
 
     def walk(
-        self, root: str, *, skip: frozenset[bytes], depth_limit: int, threads: int = 1, below: bytes = b""
-    ) -> Iterator[Directory]:
+        self, root: str, *, skip: frozenset[bytes], depth_limit: int, threads: int = 1, below: bytes = b"",
+        names_only: bool = False,
+    ) -> Iterator[Directory]:  # fmt: skip
         raise NotImplementedError
 
     def look(self, root: str, paths: Sequence[bytes]) -> NoReturn:

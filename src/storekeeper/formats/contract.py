@@ -96,6 +96,9 @@ def exactly(file: ImageFile, offset: int, length: int, what: str) -> bytes:
     Raises:
         BadHeader: code `truncated`, when the file ends before.
     """
+    end = offset + length
+    if offset >= 0 and end <= len(file.head):
+        return file.head[offset:end]
     found = file.read(offset, length)
     if len(found) < length:
         raise BadHeader(f"The file ends at byte {file.size}, within its {what}.", code="truncated")

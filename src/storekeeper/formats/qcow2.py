@@ -5,8 +5,11 @@ Specification: docs/interop/qcow2 of QEMU; its limits: block/qcow2.c and block/q
 
 from __future__ import annotations
 
+from functools import lru_cache
 from struct import Struct
 from typing import NamedTuple
+
+from msgspec.structs import replace
 
 from storekeeper.errors import BadHeader
 from storekeeper.formats.contract import Format, ImageFile, exactly, text
@@ -16,7 +19,10 @@ _V2 = Struct(">4xIQIIQIIQQIIQ")
 _V3 = Struct(">4xIQIIQIIQQIIQQQQII")
 _EXTENSION = Struct(">II")
 _VERSION = Struct(">4xI")
+_EXTENSION_BYTES = _EXTENSION.size
 _COMPRESSION_TYPE_AT = 104
+_FIXED_BYTES = 105
+_KEPT = 1024
 
 _DIRTY, _CORRUPT, _DATA_FILE, _COMPRESSION_TYPE, _EXTENDED_L2 = 1, 2, 4, 8, 16
 _KNOWN_INCOMPATIBLE = 31
@@ -59,31 +65,76 @@ class _Fields(NamedTuple):
     header_bytes: int = _V2.size
 
 
+class _Fixed(NamedTuple):
+    """What the fields of fixed places say: as a header, without parent, data file and snapshots.
+
+    `tables_end`: where the file ends at least. `has_data_file`: a name for it must follow.
+    """
+
+    header: Header
+    tables_end: int
+    header_bytes: int
+    first_cluster_bytes: int
+    backing_offset: int
+    backing_bytes: int
+    has_data_file: bool
+    snapshots: int
+    snapshots_offset: int
+
+
 def inspect(file: ImageFile) -> Header:
     """The header of a qcow2 file.
 
     Raises:
         BadHeader: it is cut, of an unknown version, or its fields make no sense.
     """
-    fields = _fields(file.head)
-    faults = _faults_of_tables(fields, file.size)
-    parent_format, data_file = _extensions(fields, file, faults)
-    parent_name = _backing_name(fields, file, faults)
-    has_data_file = bool(fields.incompatible & _DATA_FILE)
-    if has_data_file and not data_file:
+    fixed = _fixed(file.head[:_FIXED_BYTES])
+    faults: list[Fault] = []
+    if fixed.tables_end > file.size:
+        text_of = f"The file has {file.size} bytes; its tables alone would end at {fixed.tables_end}."
+        faults.append(Fault("truncated", text_of))
+    parent_format, data_file = _extensions(fixed, file, faults)
+    parent_name = _backing_name(fixed, file, faults) if fixed.backing_bytes else ""
+    if fixed.has_data_file and not data_file:
         faults.append(Fault("bad-header", "Its data lie in another file, which its header does not name."))
-    return Header(
+    snapshots = _internal_snapshots(fixed, file.size, faults) if fixed.snapshots else 0
+    if not (parent_name or faults or fixed.has_data_file or snapshots):
+        return fixed.header
+    return replace(
+        fixed.header,
+        parent=Parent((parent_name,), parent_format) if parent_name else None,
+        data_file=data_file if fixed.has_data_file else "",
+        internal_snapshots=snapshots,
+        faults=(*fixed.header.faults, *faults),
+    )
+
+
+@lru_cache(_KEPT)
+def _fixed(head: bytes) -> _Fixed:
+    """What the first _FIXED_BYTES say. Kept: the images of a storage differ in few of these bytes."""
+    fields = _fields(head)
+    faults: list[Fault] = []
+    tables_end = _end_of_tables(fields, faults)
+    has_data_file = bool(fields.incompatible & _DATA_FILE)
+    header = Header(
         format="qcow2",
         version=str(fields.version),
         virtual_bytes=_virtual_bytes(fields, faults),
         cluster_bytes=1 << fields.cluster_bits,
-        parent=Parent(names=(parent_name,), format=parent_format) if parent_name else None,
-        data_file=data_file if has_data_file else "",
         data_file_raw=bool(has_data_file and fields.autoclear & _DATA_FILE_RAW),
         encryption=_encryption(fields, faults),
-        internal_snapshots=_internal_snapshots(fields, file.size, faults),
-        features=_features(fields, file.head, faults),
-        faults=tuple(faults),
+        features=_features(fields, head, faults),
+    )
+    return _Fixed(
+        header=replace(header, faults=tuple(faults)),
+        tables_end=tables_end,
+        header_bytes=fields.header_bytes,
+        first_cluster_bytes=1 << fields.cluster_bits,
+        backing_offset=fields.backing_offset,
+        backing_bytes=fields.backing_bytes if fields.backing_offset else 0,
+        has_data_file=has_data_file,
+        snapshots=fields.snapshots,
+        snapshots_offset=fields.snapshots_offset,
     )
 
 
@@ -117,44 +168,40 @@ def _virtual_bytes(fields: _Fields, faults: list[Fault]) -> int:
     return UNKNOWN
 
 
-def _faults_of_tables(fields: _Fields, file_bytes: int) -> list[Fault]:
-    """The L1 and the refcount table: within the limits, aligned, inside the file."""
-    faults = []
+def _end_of_tables(fields: _Fields, faults: list[Fault]) -> int:
+    """Where the L1 and the refcount table end: within the limits, aligned."""
     cluster_bytes = 1 << fields.cluster_bits
     refcount_bytes = fields.refcount_clusters * cluster_bytes
     if fields.l1_entries > _L1_LIMIT_ENTRIES or not 0 < refcount_bytes <= _REFCOUNT_TABLE_LIMIT_BYTES:
         faults.append(Fault("bad-header", "Its L1 or refcount table is larger than qcow2 permits, or empty."))
     if (fields.l1_offset | fields.refcount_offset) & (cluster_bytes - 1):
         faults.append(Fault("bad-header", "Its L1 or refcount table does not begin at a cluster."))
-    end = fields.refcount_offset + refcount_bytes
-    if fields.l1_entries:
-        end = max(end, fields.l1_offset + 8 * fields.l1_entries)
-    if end > file_bytes:
-        faults.append(
-            Fault("truncated", f"The file has {file_bytes} bytes; its tables alone would end at {end}.")
-        )
     if fields.refcount_order > 6:
         faults.append(Fault("bad-header", f"Refcounts of 2^{fields.refcount_order} bits; at most 2^6."))
     if fields.incompatible & _EXTENDED_L2 and fields.cluster_bits < 14:
         faults.append(Fault("bad-header", "Extended L2 entries need clusters of 16 KiB at least."))
-    return faults
+    end = fields.refcount_offset + refcount_bytes
+    return max(end, fields.l1_offset + 8 * fields.l1_entries) if fields.l1_entries else end
 
 
-def _extensions(fields: _Fields, file: ImageFile, faults: list[Fault]) -> tuple[str, str]:
+def _extensions(fixed: _Fixed, file: ImageFile, faults: list[Fault]) -> tuple[str, str]:
     """The backing format and the data file's name, from the header extensions of the first cluster."""
     backing_format = data_file = ""
-    end = 1 << fields.cluster_bits
-    if fields.header_bytes <= fields.backing_offset < end:
-        end = fields.backing_offset
+    at, end = fixed.header_bytes, fixed.first_cluster_bytes
+    if at <= fixed.backing_offset < end:
+        end = fixed.backing_offset
     end = min(end, file.size)
-    at = fields.header_bytes
+    head = file.head
     for _ in range(_EXTENSION_LIMIT):
-        if at + _EXTENSION.size > end:
+        if at + _EXTENSION_BYTES > end:
             return backing_format, data_file
-        kind, length = _EXTENSION.unpack(exactly(file, at, _EXTENSION.size, "header extensions"))
+        if at + _EXTENSION_BYTES <= len(head):
+            kind, length = _EXTENSION.unpack_from(head, at)
+        else:
+            kind, length = _EXTENSION.unpack(exactly(file, at, _EXTENSION_BYTES, "header extensions"))
         if kind == 0:
             return backing_format, data_file
-        at += _EXTENSION.size
+        at += _EXTENSION_BYTES
         if at + length > end:
             faults.append(Fault("bad-header", f"A header extension of {length} bytes goes past its place."))
             return backing_format, data_file
@@ -176,11 +223,9 @@ def _name(file: ImageFile, at: int, length: int, limit: int, faults: list[Fault]
     return text(exactly(file, at, length, "header extensions"))
 
 
-def _backing_name(fields: _Fields, file: ImageFile, faults: list[Fault]) -> str:
-    if not fields.backing_offset or not fields.backing_bytes:
-        return ""
-    end = fields.backing_offset + fields.backing_bytes
-    if fields.backing_bytes > _BACKING_NAME_LIMIT_BYTES or end > 1 << fields.cluster_bits:
+def _backing_name(fixed: _Fixed, file: ImageFile, faults: list[Fault]) -> str:
+    end = fixed.backing_offset + fixed.backing_bytes
+    if fixed.backing_bytes > _BACKING_NAME_LIMIT_BYTES or end > fixed.first_cluster_bytes:
         faults.append(
             Fault("bad-header", "Its backing file's name is over 1023 bytes, or outside the first cluster.")
         )
@@ -190,7 +235,7 @@ def _backing_name(fields: _Fields, file: ImageFile, faults: list[Fault]) -> str:
             Fault("truncated", f"The file ends at byte {file.size}, before its backing file's name.")
         )
         return ""
-    return text(exactly(file, fields.backing_offset, fields.backing_bytes, "backing file's name"))
+    return text(exactly(file, fixed.backing_offset, fixed.backing_bytes, "backing file's name"))
 
 
 def _encryption(fields: _Fields, faults: list[Fault]) -> str:
@@ -200,7 +245,7 @@ def _encryption(fields: _Fields, faults: list[Fault]) -> str:
     return "unknown"
 
 
-def _internal_snapshots(fields: _Fields, file_bytes: int, faults: list[Fault]) -> int:
+def _internal_snapshots(fields: _Fixed, file_bytes: int, faults: list[Fault]) -> int:
     """The count in the header, if the file has room for so many. The table itself is not read."""
     room = max(0, file_bytes - fields.snapshots_offset) // _SNAPSHOT_LEAST_BYTES
     if fields.snapshots > _SNAPSHOT_LIMIT:

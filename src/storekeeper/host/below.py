@@ -9,9 +9,10 @@ from __future__ import annotations
 
 import errno
 import os
+from stat import S_ISREG
 from types import TracebackType
 
-from storekeeper.host.libc import Status, Statx
+from storekeeper.host.libc import Statx
 
 FILE_FLAGS = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
 DIRECTORY_FLAGS = FILE_FLAGS | os.O_DIRECTORY
@@ -29,6 +30,7 @@ class Root:
         self.statx = Statx()
         self.descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
         self.mount = self.statx.of(self.descriptor).mount
+        self.device = os.fstat(self.descriptor).st_dev
         self._directory = b""
         self._directory_descriptor = self.descriptor
 
@@ -79,17 +81,21 @@ class Root:
         above, _, name = path.rpartition(b"/")
         descriptor = os.open(name, FILE_FLAGS, dir_fd=self.directory(above))
         try:
-            self.check(self.statx.of(descriptor))
+            self.refuse(os.fstat(descriptor))
         except OSError:
             os.close(descriptor)
             raise
         return descriptor
 
-    def check(self, status: Status) -> None:
-        """Raises `OSError` unless this is the status of a regular file of the volume."""
-        if not status.regular:
+    def refuse(self, status: os.stat_result) -> None:
+        """Raises `OSError` unless this is the status of a regular file of the volume.
+
+        A file over which another one of the same filesystem was mounted is taken for that: seeing it costs
+        a call for each file, and only root can mount.
+        """
+        if not S_ISREG(status.st_mode):
             raise OSError(errno.EINVAL, "no regular file")
-        if status.mount != self.mount:
+        if status.st_dev != self.device:
             raise _other_mount()
 
 

@@ -21,6 +21,7 @@ from typing import Any, Final, Literal, NamedTuple
 
 import msgspec
 from msgspec import Struct, field
+from msgspec.structs import astuple
 
 from storekeeper import errors
 from storekeeper.naming import escape, unescape
@@ -171,7 +172,7 @@ def _pieces(offset: int, data: bytes) -> Iterable[Piece]:
 
 def row_of(row: FileRow) -> Row:
     """A row as it is captured."""
-    return Row(escape(row.name), *row[1:])
+    return Row(escape(row.name), *astuple(row)[1:])
 
 
 def file_row(row: Row) -> FileRow:

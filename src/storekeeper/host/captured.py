@@ -114,7 +114,8 @@ class CapturedHost:
         return self._answer(question("domains", ""), "libvirt", self._machine.domains, "")
 
     def walk(
-        self, root: str, *, skip: frozenset[bytes], depth_limit: int, threads: int = 1, below: bytes = b""  # noqa: ARG002
+        self, root: str, *, skip: frozenset[bytes], depth_limit: int, threads: int = 1, below: bytes = b"",  # noqa: ARG002
+        names_only: bool = False,  # noqa: ARG002
     ) -> Iterator[Directory]:  # fmt: skip
         """See `Host.walk`. As it was walked then."""
         for captured in self._answer(question("walk", root), root, self._machine.walks, root):

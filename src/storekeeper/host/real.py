@@ -63,10 +63,13 @@ class RealHost:
         files.read_uncached(path)
 
     def walk(
-        self, root: str, *, skip: frozenset[bytes], depth_limit: int, threads: int = 1, below: bytes = b""
-    ) -> Iterator[Directory]:
+        self, root: str, *, skip: frozenset[bytes], depth_limit: int, threads: int = 1, below: bytes = b"",
+        names_only: bool = False,
+    ) -> Iterator[Directory]:  # fmt: skip
         """See `Host.walk`."""
-        return volumes.walk(root, skip=skip, depth_limit=depth_limit, threads=threads, below=below)
+        return volumes.walk(
+            root, skip=skip, depth_limit=depth_limit, threads=threads, below=below, names_only=names_only
+        )
 
     def look(self, root: str, paths: Sequence[bytes]) -> Iterator[FileRow | None]:
         """See `Host.look`."""

@@ -154,8 +154,9 @@ class RecordingHost:
         return self._once("domains", self.machine.domains, "", self._host.domains)
 
     def walk(
-        self, root: str, *, skip: frozenset[bytes], depth_limit: int, threads: int = 1, below: bytes = b""
-    ) -> Iterator[Directory]:
+        self, root: str, *, skip: frozenset[bytes], depth_limit: int, threads: int = 1, below: bytes = b"",
+        names_only: bool = False,  # noqa: ARG002  what is captured answers any later look
+    ) -> Iterator[Directory]:  # fmt: skip
         """See `Host.walk`. Walks the whole root to the end before it yields."""
 
         def ask() -> list[WalkedDirectory]:

@@ -15,17 +15,15 @@ from storekeeper import errors
 from storekeeper.formats.contract import HEAD_BYTES, READ_LIMIT_BYTES
 from storekeeper.host.below import FILE_FLAGS, Root
 from storekeeper.host.failures import failing_for, failure
-from storekeeper.host.libc import STATX_BTIME, Status, Statx
+from storekeeper.host.libc import Statx
 from storekeeper.naming import escape
-from storekeeper.observation import UNKNOWN
 from storekeeper.sources.contract import Directory, FileRow, OpenImage
 
 _CHUNK = 256  # entries that one thread looks at in one go
-_SECOND_NS = 1_000_000_000
 READ_COSTS_BYTES = 512  # at least: so that a header cannot ask for a million reads of one byte
 
 _GONE = {errno.ENOENT, errno.ENOTDIR, errno.ELOOP, errno.EXDEV}
-_new = tuple.__new__  # a named tuple's own constructor costs as much as a system call
+_TYPE, _REGULAR = 0o170000, 0o100000  # of st_mode
 
 _T = TypeVar("_T")
 _R = TypeVar("_R")
@@ -36,12 +34,15 @@ _R = TypeVar("_R")
 
 @dataclass(slots=True)
 class _Listing:
-    """A directory while it is read. `entries`: its files that are still to be looked at."""
+    """A directory while it is read. `entries`: its files that are still to be looked at; `unseen`: the
+    names of those that are not.
+    """
 
     path: bytes
     descriptor: int
     rows: list[FileRow] = field(default_factory=list)
     entries: list[os.DirEntry[str]] = field(default_factory=list)
+    unseen: list[bytes] = field(default_factory=list)
     directories: list[bytes] = field(default_factory=list)
     skipped: int = 0
     fault: OSError | None = None
@@ -53,8 +54,9 @@ class _Listing:
 
 
 def walk(
-    root: str, *, skip: frozenset[bytes], depth_limit: int, threads: int = 1, below: bytes = b""
-) -> Iterator[Directory]:
+    root: str, *, skip: frozenset[bytes], depth_limit: int, threads: int = 1, below: bytes = b"",
+    names_only: bool = False,
+) -> Iterator[Directory]:  # fmt: skip
     """See `Host.walk`. `skip` names directories; those more than `depth_limit` below the root are faults.
 
     With one thread the directories are read one after the other; with more, as many at a time, which
@@ -70,7 +72,7 @@ def walk(
         waiting = [below]
         while waiting:
             batch = [waiting.pop() for _ in range(min(len(waiting), threads))]
-            for directory, inner in _look_at(top, batch, skip, pool):
+            for directory, inner in _look_at(top, batch, skip, pool, names_only):
                 yield directory
                 if _depth(directory.path) < depth_limit:
                     waiting += reversed(inner)
@@ -88,18 +90,22 @@ def _too_deep(path: bytes, depth_limit: int) -> Directory:
 
 
 def _look_at(
-    top: Root, paths: list[bytes], skip: frozenset[bytes], pool: ThreadPoolExecutor | None
+    top: Root, paths: list[bytes], skip: frozenset[bytes], pool: ThreadPoolExecutor | None, names_only: bool
 ) -> list[tuple[Directory, list[bytes]]]:
     """These directories, each with the paths of the directories in it; the vanished ones left out."""
     looked: list[tuple[Directory, list[bytes]]] = []
-    for listing in _each(pool, lambda path: _list(top, path, skip, at_once=pool is None), paths):
+    at_once = pool is None
+
+    def read(path: bytes) -> _Listing | Directory | None:
+        return _list(top, path, skip, names_only=names_only, at_once=at_once)
+
+    for listing in _each(pool, read, paths):
         if isinstance(listing, Directory):
             looked.append((listing, []))
         elif listing:
             _look_at_entries(listing, pool)
             os.close(listing.descriptor)
-            directory = _directory(listing.path, listing.rows, listing.skipped, listing.fault)
-            looked.append((directory, listing.directories))
+            looked.append((_directory(listing), listing.directories))
     return looked
 
 
@@ -107,20 +113,25 @@ def _each(pool: ThreadPoolExecutor | None, function: Callable[[_T], _R], of: Ite
     return list(map(function, of) if pool is None else pool.map(function, of))
 
 
-def _list(top: Root, path: bytes, skip: frozenset[bytes], *, at_once: bool) -> _Listing | Directory | None:
+def _list(
+    top: Root, path: bytes, skip: frozenset[bytes], *, names_only: bool, at_once: bool
+) -> _Listing | Directory | None:
     """Reads a directory, and looks `at_once` at its files. None when it is gone, or no directory now."""
     try:
         listing = _Listing(path, top.open_directory(path))
     except OSError as error:
-        return None if error.errno in _GONE else _directory(path, [], 0, error)
+        return None if error.errno in _GONE else _directory(_Listing(path, -1, fault=error))
     rows, descriptor = listing.rows, listing.descriptor
     try:
         with os.scandir(descriptor) as entries:
             for entry in entries:
                 try:
                     if entry.is_file(follow_symlinks=False):
-                        if at_once:
-                            rows.append(_row(entry))
+                        if names_only:
+                            listing.unseen.append(entry.name.encode("utf-8", "surrogateescape"))
+                        elif at_once:
+                            name = entry.name.encode("utf-8", "surrogateescape")
+                            rows.append(_row(name, entry.stat(follow_symlinks=False)))
                         else:
                             listing.entries.append(entry)
                     elif not entry.is_dir(follow_symlinks=False):
@@ -141,14 +152,10 @@ def _list_directory(listing: _Listing, name: bytes, top: Root) -> None:
         listing.skipped += 1
 
 
-def _row(entry: os.DirEntry[str]) -> FileRow:
-    status = entry.stat(follow_symlinks=False)
-    return _new(
-        FileRow,
-        (
-            entry.name.encode("utf-8", "surrogateescape"), status.st_ino, status.st_size, status.st_blocks,
-            status.st_mtime_ns, status.st_ctime_ns, status.st_nlink,
-        ),
+def _row(name: bytes, status: os.stat_result) -> FileRow:
+    return FileRow(
+        name, status.st_ino, status.st_size, status.st_blocks, status.st_mtime_ns, status.st_ctime_ns,
+        status.st_nlink,
     )  # fmt: skip
 
 
@@ -166,18 +173,22 @@ def _rows(entries: list[os.DirEntry[str]]) -> tuple[list[FileRow], OSError | Non
     fault = None
     for entry in entries:
         try:
-            rows.append(_row(entry))
+            rows.append(_row(os.fsencode(entry.name), entry.stat(follow_symlinks=False)))
         except OSError as error:
             if error.errno not in _GONE:
                 fault = error
     return rows, fault
 
 
-def _directory(path: bytes, rows: list[FileRow], skipped: int, error: OSError | None) -> Directory:
-    if error is None:
-        return Directory(path=path, files=rows, skipped=skipped)
-    fault = failure(path or b".", error)
-    return Directory(path=path, files=rows, skipped=skipped, fault=fault.code, fault_text=str(fault))
+def _directory(listing: _Listing) -> Directory:
+    code = text = ""
+    if listing.fault is not None:
+        fault = failure(listing.path or b".", listing.fault)
+        code, text = fault.code, str(fault)
+    return Directory(
+        path=listing.path, files=listing.rows, fault=code, fault_text=text, skipped=listing.skipped,
+        unseen=tuple(listing.unseen),
+    )  # fmt: skip
 
 
 # --- looking at some files ------------------------------------------------------------------------
@@ -201,13 +212,7 @@ def look(root: str, paths: Sequence[bytes]) -> Iterator[FileRow | None]:
                     raise failure(path, error) from error
                 yield None
                 continue
-            if S_ISREG(status.st_mode):
-                yield FileRow(
-                    name, status.st_ino, status.st_size, status.st_blocks, status.st_mtime_ns,
-                    status.st_ctime_ns, status.st_nlink,
-                )  # fmt: skip
-            else:
-                yield None
+            yield _row(name, status) if S_ISREG(status.st_mode) else None
 
 
 # --- opening images -------------------------------------------------------------------------------
@@ -216,15 +221,23 @@ def look(root: str, paths: Sequence[bytes]) -> Iterator[FileRow | None]:
 class _Image:
     """An `OpenImage`. One a thread, turned to one file after the other: keep nothing of it."""
 
-    __slots__ = ("born_ns", "descriptor", "head", "left_bytes", "path", "row", "size")
+    __slots__ = ("_statx", "descriptor", "head", "left_bytes", "path", "row", "size")
 
     row: FileRow
-    born_ns: int
     size: int
     head: bytes
     path: bytes
     descriptor: int
     left_bytes: int
+
+    def __init__(self, statx: Statx) -> None:
+        self._statx = statx
+
+    @property
+    def born_ns(self) -> int:
+        """See `OpenImage.born_ns`."""
+        with failing_for(self.path):
+            return self._statx.of(self.descriptor).born_ns
 
     def read(self, offset: int, length: int) -> bytes:
         """See `ImageFile.read`."""
@@ -276,28 +289,19 @@ def _open_each(
     """Opens file after file. Of all loops here the one that counts: 20,000 rounds a scan, no layers."""
     with failing_for(root):
         top = Root(root)
-    image = _Image()
-    statx, own_mount = top.statx.fields, list(top.mount)
+    image = _Image(top.statx)
+    device = top.device
     with top:
         for path in paths:
             try:
                 above, _, name = path.rpartition(b"/")
                 descriptor = os.open(name, FILE_FLAGS, dir_fd=top.directory(above))
                 try:
-                    fields = statx(descriptor)
-                    (mask, links, mode, inode, size, blocks, born_s, born_ns, changed_s, changed_ns,
-                     modified_s, modified_ns, *mount) = fields  # fmt: skip
-                    if mode & 0o170000 != 0o100000 or mount != own_mount:
-                        top.check(Status._make(fields))  # raises, and says why
-                    image.row = _new(
-                        FileRow,
-                        (
-                            name, inode, size, blocks, modified_s * _SECOND_NS + modified_ns,
-                            changed_s * _SECOND_NS + changed_ns, links,
-                        ),
-                    )  # fmt: skip
-                    image.born_ns = born_s * _SECOND_NS + born_ns if mask & STATX_BTIME else UNKNOWN
-                    image.size = size
+                    status = os.fstat(descriptor)
+                    if status.st_mode & _TYPE != _REGULAR or status.st_dev != device:
+                        top.refuse(status)
+                    image.row = _row(name, status)
+                    image.size = status.st_size
                     image.head = os.pread(descriptor, HEAD_BYTES, 0)
                     image.path = path
                     image.descriptor = descriptor

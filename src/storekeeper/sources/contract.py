@@ -41,7 +41,7 @@ class FilesystemSpace(Struct, frozen=True):
     device_number: str
 
 
-class FileRow(NamedTuple):
+class FileRow(Struct, frozen=True, gc=False):
     """One regular file of a directory, as `lstat` gives it. `name` is the file's own bytes."""
 
     name: bytes
@@ -58,7 +58,7 @@ class Directory(Struct, frozen=True):
 
     `fault` is set when the directory could not be read, or only in part. `skipped` counts entries
     that are no regular file or directory (symlinks, FIFOs, sockets, devices), or lie in another
-    filesystem.
+    filesystem. `unseen`: the names of its files where the walk was asked for no more.
     """
 
     path: bytes
@@ -66,13 +66,17 @@ class Directory(Struct, frozen=True):
     fault: str = ""
     fault_text: str = ""
     skipped: int = 0
+    unseen: Sequence[bytes] = ()
 
 
 class OpenImage(ImageFile, Protocol):
-    """An image file of a volume, open for one inspection, with what `fstat` and `statx` say of it."""
+    """An image file of a volume, open for one inspection, with what `fstat` says of it."""
 
     row: FileRow
-    born_ns: int
+
+    @property
+    def born_ns(self) -> int:
+        """The birth time by `statx`, a call of its own; UNKNOWN where the filesystem keeps none."""
 
 
 class ExtentRow(NamedTuple):
@@ -141,13 +145,15 @@ class Host(Protocol):
         """
 
     def walk(
-        self, root: str, *, skip: frozenset[bytes], depth_limit: int, threads: int = 1, below: bytes = b""
-    ) -> Iterator[Directory]:
+        self, root: str, *, skip: frozenset[bytes], depth_limit: int, threads: int = 1, below: bytes = b"",
+        names_only: bool = False,
+    ) -> Iterator[Directory]:  # fmt: skip
         """Every directory below `root` in its own filesystem (st_dev), symbolic links not followed.
 
         A directory is yielded after it was read whole; parents come before their children. `below`
         starts there instead; nothing is yielded when that is no directory now. Paths and `depth_limit`
-        always count from the root.
+        always count from the root. With `names_only`, for who opens all files anyway, a host may leave
+        them `unseen`.
         """
 
     def look(self, root: str, paths: Sequence[bytes]) -> Iterator[FileRow | None]:

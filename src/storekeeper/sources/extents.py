@@ -121,11 +121,11 @@ class _Look:
     def everywhere(self) -> None:
         """Asks for the extents of every file that changed, and for what those share with others."""
         changed: dict[str, FileRow] = {}
-        for _, prefix, names, rows in walk(self._host, self._scope, self.unseen, threads=self._scope.threads):
-            for name, row in zip(names, rows, strict=True):
+        for files in walk(self._host, self._scope, self.unseen, threads=self._scope.threads):
+            for name, row in zip(files.names(), files.rows, strict=True):
                 if row.size < _LEAST_BYTES or row.size % _SECTOR_BYTES:
                     continue
-                key = prefix + name
+                key = files.prefix + name
                 old = self._former.get(key)
                 if old is not None:
                     self.files[key] = old

@@ -9,8 +9,8 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Callable, Sequence
-from typing import Literal, cast
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from typing import Literal, TypeVar, cast
 
 from msgspec.structs import replace
 
@@ -23,7 +23,7 @@ from storekeeper.sources import joining
 from storekeeper.sources.contract import FileRow, Host, OpenImage, Scope, fault_of
 from storekeeper.sources.standing import Standing, footing
 from storekeeper.sources.threads import SAMPLE, latency_rules, threads_for
-from storekeeper.sources.walking import Unseen, below_skipped, walk
+from storekeeper.sources.walking import Files, Unseen, below_skipped, escaped, walk
 
 # Filesystems that can share extents: there, a file that nothing shows to be an image may be a copy of one.
 SHARING_FILESYSTEMS = frozenset({"xfs", "btrfs", "ocfs2", "bcachefs"})
@@ -32,22 +32,26 @@ Evidence = Literal["header", "partition-table", "name", "used", "none"]
 
 _TEMPORARY = (".part", ".partial", ".tmp", ".crdownload", ".filepart")
 _BATCH = 4096
+_T = TypeVar("_T")
 # A file written within a clock tick of being read has the same times as before: what changed since
 # shortly before the last look began is read again.
 _TICK_NS = 20_000_000
+UNSETTLED = 0
 
 
 class Looked(Seen, frozen=True, kw_only=True):
     """A look, and what the next one is spared by it. Only the `Seen` in it travels.
 
     `files`: what each file is by itself, the further files of images too. `claims`: the keys of the
-    further files by image. `dismissed`: marks of the files that are no images. `used`: the scope's.
-    `at_ns`: when the last whole look began (epoch). `threads`: how many opened files best.
+    further files by image. `dismissed`: the files that are no images, each with its mark. `marks`: of all
+    rows of each directory; UNSETTLED where a file must be looked at again whatever its row says. `used`:
+    the scope's. `at_ns`: when the last whole look began (epoch). `threads`: how many opened files best.
     """
 
     files: dict[str, Image]
     claims: dict[str, tuple[str, ...]]
-    dismissed: set[int]
+    dismissed: dict[str, int]
+    marks: dict[bytes, int]
     used: dict[str, str]
     at_ns: int
     threads: int
@@ -64,7 +68,7 @@ def probe(host: Host, scope: Scope, last: Seen | None, now_ns: Callable[[], int]
             at_ns = look.former.at_ns
         else:
             look = _Look(host, scope, look.former, here)
-            look.everywhere()
+            look.everywhere(at_ns - _TICK_NS)
         if _mount_id(footing(host, scope)) != _mount_id(here):
             raise Unreadable(escape(scope.root), "something else was mounted there while it was looked at")
         return look.seen(at_ns, time.monotonic() - started)
@@ -94,13 +98,13 @@ def _former(scope: Scope, last: Seen | None) -> Looked:
     }
     facts = last.facts if last is not None else {}
     return Looked(
-        source="images", scope=scope.key, facts=facts, files=files, claims={}, dismissed=set(),
+        source="images", scope=scope.key, facts=facts, files=files, claims={}, dismissed={}, marks={},
         used=scope.used, at_ns=sys.maxsize, threads=scope.threads,
     )  # fmt: skip
 
 
 class _Look:
-    """One look. `files` and `dismissed` become the next `Looked`'s."""
+    """One look. `files`, `dismissed` and `marks` become the next `Looked`'s."""
 
     def __init__(self, host: Host, scope: Scope, former: Looked, here: Standing) -> None:
         self.host = host
@@ -113,7 +117,9 @@ class _Look:
         self._threads = former.threads
         self._roots = tuple({escape(scope.root), here.path})
         self._files: dict[str, Image] = {}
-        self._dismissed: set[int] = set()
+        self._dismissed: dict[str, int] = {}
+        self._marks: dict[bytes, int] = {}
+        self._unchanged = False
         self._reread: set[str] = set()
         self._waiting: dict[bytes, str] = {}
         self._headers: dict[Header, Header] = {}
@@ -126,19 +132,35 @@ class _Look:
 
     # --- where to look ----------------------------------------------------------------------------
 
-    def everywhere(self) -> None:
-        """Looks at every file."""
-        for path, prefix, names, rows in walk(self.host, self.scope, self.unseen, threads=self._threads):
-            self._take(path, prefix, names, rows)
-        self._open()
-        self._keep_hidden(self.former.files)
+    def everywhere(self, settled_before_ns: int) -> None:
+        """Looks at every file. A directory of which no row changed costs one comparison."""
+        former = self.former
+        former_marks = former.marks if not self._requalified else {}
+        quiet: set[str] = set()
+        first = not former.files and not former.dismissed
+        for files in walk(self.host, self.scope, self.unseen, threads=self._threads, names_only=first):
+            mark = hash(tuple(files.rows))
+            if mark == former_marks.get(files.path, UNSETTLED):
+                self._marks[files.path] = mark
+                quiet.add(files.prefix)
+                continue
+            settled = files.whole and files.rows and _newest_ns(files.rows) < settled_before_ns
+            self._marks[files.path] = mark if settled else UNSETTLED
+            self._take_all(files)
+        if quiet and len(quiet) == len(self._marks) == len(former.marks):
+            self._unchanged = self.unseen.told() == former.faults
+        if not self._unchanged:
+            self._open()
+            self._files.update(_in_directories(former.files, quiet))
+            self._dismissed.update(_in_directories(former.dismissed, quiet))
+            self._keep_hidden(former.files)
 
     def at(self, paths: Sequence[bytes]) -> bool:
         """Looks at these files and directories only; everything else is as it was. False when the kernel
         does not tell what stands at one of them: only a walk tells what that hides.
         """
-        self._dismissed = set(self.former.dismissed)
         paths = sorted({path for path in paths if not below_skipped(path)})
+        self._unsettle(paths)
         gone = {escape(path) for path in paths}
         directories = []
         try:
@@ -153,11 +175,16 @@ class _Look:
             self._take(above, f"{escape(above)}/" if above else "", [escape(name)], [row])
         for directory in directories:
             for files in walk(self.host, self.scope, self.unseen, below=directory, threads=self._threads):
-                self._take(*files)
+                self._marks[files.path] = UNSETTLED
+                self._take_all(files)
         self._open()
         # What was a file that is known had nothing below it.
         below = tuple(f"{key}/" for key in gone if key not in self.former.files)
         kept = dict(self.former.files)
+        dismissed = self.former.dismissed.items()
+        for key, mark in dismissed:
+            if key not in gone and not key.startswith(below):
+                self._dismissed[key] = mark
         if below:
             within = {key: file for key, file in kept.items() if key.startswith(below)}
             self._keep_hidden(within)
@@ -177,34 +204,56 @@ class _Look:
             kept = {key: file for key, file in former.items() if key.startswith(hidden)}
             self._files = {**kept, **self._files}
 
-    def _take(self, above: bytes, prefix: str, names: Sequence[str], rows: Sequence[FileRow]) -> None:
-        """Takes the files of one directory: those that did not change as they are known."""
-        files, known, dismissed = self._files, self._known, self.former.dismissed
-        used, trusted_before_ns = self.scope.used, self._trusted_before_ns
-        for name, row in zip(names, rows, strict=True):
-            key = prefix + name
-            _, inode, size, blocks, modified_ns, changed_ns, _ = row
-            old = known.get(key)
-            if old is None:
-                mark = hash((key, inode, size, modified_ns, changed_ns))
-                if mark in dismissed and changed_ns < trusted_before_ns and key not in self._requalified:
-                    self._dismissed.add(mark)
-                    continue
-            elif (
-                old.inode == inode
-                and old.file_bytes == size
-                and old.changed_ns == changed_ns < trusted_before_ns
-                and old.modified_ns == modified_ns
-            ):
-                if old.allocated_bytes != blocks << 9:
-                    old = replace(old, allocated_bytes=blocks << 9)
-                files[key] = old
-                continue
-            if _is_temporary(name) and key not in used:
-                continue
-            self._waiting[above + b"/" + row.name if above else row.name] = key
+    def _unsettle(self, paths: Sequence[bytes]) -> None:
+        """Has the next whole look not rely on what the former one saw in the directories of these paths."""
+        above = {path.rpartition(b"/")[0] for path in paths}
+        below = tuple(path + b"/" for path in paths)
+        self._marks = {
+            path: UNSETTLED if path in above or (path + b"/").startswith(below) else mark
+            for path, mark in self.former.marks.items()
+        }
+
+    def _take_all(self, files: Files) -> None:
+        """Takes the files of one directory."""
+        if files.rows:
+            self._take(files.path, files.prefix, files.names(), files.rows)
+        for name, key in zip(files.unseen, escaped(files.unseen), strict=False):
+            self._wait(files.path, name, files.prefix + key)
         if len(self._waiting) >= _BATCH:
             self._open()
+
+    def _take(self, above: bytes, prefix: str, names: Sequence[str], rows: Sequence[FileRow]) -> None:
+        """Takes files of one directory: those that did not change as they are known."""
+        files, known, dismissed = self._files, self._known, self.former.dismissed
+        trusted_before_ns = self._trusted_before_ns
+        for name, row in zip(names, rows, strict=True):
+            key = prefix + name
+            old = known.get(key)
+            if old is None:
+                if (
+                    key in dismissed
+                    and dismissed[key] == _mark(row)
+                    and row.changed_ns < trusted_before_ns
+                    and key not in self._requalified
+                ):
+                    self._dismissed[key] = dismissed[key]
+                    continue
+            elif (
+                old.inode == row.inode
+                and old.file_bytes == row.size
+                and old.changed_ns == row.changed_ns < trusted_before_ns
+                and old.modified_ns == row.modified_ns
+            ):
+                if old.allocated_bytes != row.blocks << 9:
+                    old = replace(old, allocated_bytes=row.blocks << 9)
+                files[key] = old
+                continue
+            self._wait(above, row.name, key)
+
+    def _wait(self, above: bytes, name: bytes, key: str) -> None:
+        """Has a file read, unless its name says that it is none yet."""
+        if not _is_temporary(key) or key in self.scope.used:
+            self._waiting[above + b"/" + name if above else name] = key
 
     # --- reading ----------------------------------------------------------------------------------
 
@@ -224,29 +273,31 @@ class _Look:
 
     def _inspect(self, path: bytes, file: OpenImage) -> None:
         """What one open file is. May run in several threads."""
-        key = self._waiting[path]
-        _, inode, size, blocks, modified_ns, changed_ns, _ = file.row
+        key, row = self._waiting[path], file.row
         header = identify(file)
-        temporary = _is_temporary(key.rpartition("/")[2])
+        temporary = _is_temporary(key)
         evidence: Evidence | None = "header" if header is not None else raw.evidence(key, file)
         if key in self.scope.used and (temporary or evidence in {None, "none"}):
             evidence = "used"
         if evidence is None or (evidence == "none" and not self._sharing):
-            self._dismissed.add(hash((key, inode, size, modified_ns, changed_ns)))
+            self._dismissed[key] = _mark(row)
             return
         if header is None:
             header = raw.inspect(file)
+        modified_ns = row.modified_ns
+        # Only copies that share extents are told apart by it; it costs a call a file.
+        born_ns = file.born_ns if self._sharing else UNKNOWN
         image = Image(
             key=key,
             evidence=evidence,
             header=self._headers.setdefault(header, header),
-            file_bytes=size,
-            allocated_bytes=blocks << 9,
-            inode=inode,
+            file_bytes=row.size,
+            allocated_bytes=row.blocks << 9,
+            inode=row.inode,
             modified_ns=modified_ns,
             # One number object for equal times: 20,000 images are to fit into little memory.
-            changed_ns=modified_ns if changed_ns == modified_ns else changed_ns,
-            born_ns=modified_ns if file.born_ns == modified_ns else file.born_ns,
+            changed_ns=modified_ns if row.changed_ns == modified_ns else row.changed_ns,
+            born_ns=modified_ns if born_ns == modified_ns else born_ns,
             temporary=temporary,
         )
         old = self.former.files.get(key)
@@ -256,6 +307,7 @@ class _Look:
     def _failed(self, path: bytes, error: Exception) -> None:
         """A file that cannot be read stays the image that it was, and is tried again at the next look."""
         key = self._waiting[path]
+        self._marks[path.rpartition(b"/")[0]] = UNSETTLED
         if isinstance(error, Absent):
             return
         if isinstance(error, HostError):
@@ -275,6 +327,8 @@ class _Look:
 
     def seen(self, at_ns: int, took_s: float) -> Looked:
         """The look as a whole."""
+        if self._unchanged:
+            return replace(self.former, took_s=took_s, at_ns=at_ns)
         claims = self._claims()
         if self._release(claims):
             claims = self._claims()
@@ -288,6 +342,7 @@ class _Look:
             files=self._files,
             claims=claims,
             dismissed=self._dismissed,
+            marks=self._marks,
             used=self.scope.used,
             at_ns=at_ns,
             threads=self._threads,
@@ -352,5 +407,18 @@ class _Look:
         return facts
 
 
-def _is_temporary(name: str) -> bool:
-    return name.startswith(".") or name.endswith(_TEMPORARY)
+def _is_temporary(key: str) -> bool:
+    return key.endswith(_TEMPORARY) or key.startswith(".", key.rfind("/") + 1)
+
+
+def _mark(row: FileRow) -> int:
+    return hash((row.inode, row.size, row.modified_ns, row.changed_ns))
+
+
+def _newest_ns(rows: Iterable[FileRow]) -> int:
+    return max(row.changed_ns for row in rows)
+
+
+def _in_directories(known: Mapping[str, _T], prefixes: Collection[str]) -> dict[str, _T]:
+    """Of what is known by key, what lies in these directories."""
+    return {key: each for key, each in known.items() if key[: key.rfind("/") + 1] in prefixes}

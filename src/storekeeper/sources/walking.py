@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from typing import NamedTuple
 
 from storekeeper.naming import escape
@@ -14,14 +14,19 @@ FAULT_LIMIT = 100
 
 
 class Files(NamedTuple):
-    """The files of one directory: `path` its own bytes, `prefix` what its files' keys begin with; `names`
-    escaped, in the order of `rows`.
+    """The files of one directory: `path` its own bytes, `prefix` what its files' keys begin with; `unseen`
+    the names of those without a row. `whole`: it could be read to its end.
     """
 
     path: bytes
     prefix: str
-    names: list[str]
     rows: list[FileRow]
+    unseen: Sequence[bytes]
+    whole: bool
+
+    def names(self) -> list[str]:
+        """The files' names, escaped, in the order of `rows`."""
+        return escaped([row.name for row in self.rows])
 
 
 class Unseen:
@@ -52,24 +57,30 @@ class Unseen:
 
 
 def walk(
-    host: Host, scope: Scope, unseen: Unseen, *, below: bytes = b"", threads: int = 1
-) -> Iterator[Files]:
+    host: Host, scope: Scope, unseen: Unseen, *, below: bytes = b"", threads: int = 1,
+    names_only: bool = False,
+) -> Iterator[Files]:  # fmt: skip
     """The files of every directory below the scope's root, or below the directory `below` in it.
+
+    With `names_only` they may be `unseen`.
 
     Raises:
         HostError: the root itself cannot be opened.
     """
     count = 0
     for directory in host.walk(
-        scope.root, skip=SKIPPED_DIRECTORIES, depth_limit=DEPTH_LIMIT, threads=threads, below=below
-    ):
+        scope.root, skip=SKIPPED_DIRECTORIES, depth_limit=DEPTH_LIMIT, threads=threads, below=below,
+        names_only=names_only,
+    ):  # fmt: skip
         path = escape(directory.path)
         if directory.fault:
             hides = f"{path}/" if path else "*"
             unseen.add(Fault(code=directory.fault, text=directory.fault_text, hides=hides))
-        if directory.files:
-            yield _files(directory.path, f"{path}/" if path else "", directory.files)
-        count += len(directory.files)
+        here = len(directory.files) + len(directory.unseen)
+        if here:
+            prefix = f"{path}/" if path else ""
+            yield Files(directory.path, prefix, directory.files, directory.unseen, not directory.fault)
+        count += here
         if count > FILE_LIMIT:
             text = f"It holds more than {FILE_LIMIT} files; the rest is not looked at."
             unseen.add(Fault(code="too-many", text=text))
@@ -77,10 +88,10 @@ def walk(
             return
 
 
-def _files(path: bytes, prefix: str, rows: list[FileRow]) -> Files:
-    # No name holds a slash, and UTF-8 begins anew behind one: all names are escaped in one go.
-    names = escape(b"/".join([row.name for row in rows])).split("/")
-    return Files(path, prefix, names, rows)
+def escaped(names: Iterable[bytes]) -> list[str]:
+    """These file names, escaped; at least one."""
+    # No name holds a slash, and UTF-8 begins anew behind one: all are escaped in one go.
+    return escape(b"/".join(names)).split("/")
 
 
 def below_skipped(path: bytes) -> bool:
