@@ -62,7 +62,7 @@ def declared_mounts(host: Host) -> tuple[list[DeclaredMount], tuple[Fault, ...]]
     try:
         found.update((row.key, row) for row in parse_fstab(host.read(FSTAB)))
     except Absent:
-        pass
+        pass  # a host without one mounts by units only
     except HostError as error:
         faults.append(fault_of(error, "/"))
     units: dict[str, DeclaredMount | None] = {}
