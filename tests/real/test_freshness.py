@@ -152,6 +152,8 @@ def test_more_events_than_the_kernel_keeps_are_made_good_at_once(server: Served,
     queued = int(Path("/proc/sys/fs/inotify/max_queued_events").read_text(encoding="ascii"))
     flood = root / "flood"
     flood.mkdir()
+    create(flood / "before.qcow2")
+    server.until(lambda: "flood/before.qcow2" in server.ids("watched"), within_s=SOON_S, what="it is watched")
     stopped = workers(server)
     for pid in stopped:
         os.kill(pid, signal.SIGSTOP)

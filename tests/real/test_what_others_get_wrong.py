@@ -60,16 +60,17 @@ def test_a_vhdx_has_its_own_format_and_virtual_size(root: Path, tmp_path: Path) 
 
 
 def test_more_than_16384_images_are_all_listed(root: Path, tmp_path: Path) -> None:
-    create(tmp_path / "one.qcow2")
-    header = (tmp_path / "one.qcow2").read_bytes()
+    small = ["-o", "cluster_size=512", str(tmp_path / "one.qcow2"), "3M"]
+    subprocess.run(["qemu-img", "create", "-q", "-f", "qcow2", *small], check=True)
+    content = (tmp_path / "one.qcow2").read_bytes()
     names = {f"{number}.qcow2" for number in range(16384 + 200)}
     for name in names:
-        (root / name).write_bytes(header)
+        (root / name).write_bytes(content)
     document = scan(declare(tmp_path, external("volume", root)))
     (volume,) = document.external_volumes
     assert (volume.status, volume.status_msg) == ("ok", "")
     assert {image.image_id for image in volume.images} == names
-    assert {image.size_mb for image in volume.images} == {1024}
+    assert {image.size_mb for image in volume.images} == {3}
 
 
 def test_an_image_cut_at_byte_71_is_one_image_with_a_fault_and_its_neighbours_are_exact(
