@@ -26,6 +26,7 @@ from storekeeper.observation import Fault, Header
 HEAD_BYTES = 4096
 READ_LIMIT_BYTES = 1 << 20
 SECTOR_BYTES = 512
+_NO_UUID = bytes(16)
 
 
 class ImageFile(Protocol):
@@ -115,6 +116,19 @@ def fault_of(bad: BadHeader) -> Fault:
     return Fault(code=bad.fault_code, text=str(bad))
 
 
+def uuid_text(raw: bytes) -> str:
+    """A UUID of 16 bytes, in the order in which it is written; `""` for none, which is all zeros."""
+    if raw == _NO_UUID:
+        return ""
+    digits = raw.hex()
+    return f"{digits[:8]}-{digits[8:12]}-{digits[12:16]}-{digits[16:20]}-{digits[20:]}"
+
+
+def guid_text(raw: bytes) -> str:
+    """A UUID as Microsoft stores it: its first three numbers in little-endian order."""
+    return uuid_text(raw[3::-1] + raw[5:3:-1] + raw[7:5:-1] + raw[8:])
+
+
 def text(raw: bytes) -> str:
     """A name from a header: up to its first NUL, printable (`naming.escape`)."""
-    return escape(raw.split(b"\0", 1)[0])
+    return escape(raw.split(b"\0", 1)[0] if b"\0" in raw else raw)

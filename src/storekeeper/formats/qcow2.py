@@ -19,10 +19,11 @@ _V2 = Struct(">4xIQIIQIIQQIIQ")
 _V3 = Struct(">4xIQIIQIIQQIIQQQQII")
 _EXTENSION = Struct(">II")
 _VERSION = Struct(">4xI")
-_EXTENSION_BYTES = _EXTENSION.size
 _COMPRESSION_TYPE_AT = 104
 _FIXED_BYTES = 105
-_KEPT = 1024
+_NEAR_BYTES = 512
+_EXTENSIONS_LIMIT_BYTES = 64 << 10
+_KEPT = 256
 
 _DIRTY, _CORRUPT, _DATA_FILE, _COMPRESSION_TYPE, _EXTENDED_L2 = 1, 2, 4, 8, 16
 _KNOWN_INCOMPATIBLE = 31
@@ -66,20 +67,27 @@ class _Fields(NamedTuple):
 
 
 class _Fixed(NamedTuple):
-    """What the fields of fixed places say: as a header, without parent, data file and snapshots.
+    """What the fields of fixed places say, whatever the size of the file.
 
-    `tables_end`: where the file ends at least. `has_data_file`: a name for it must follow.
+    `header`: without what lies elsewhere. `tables_end`: the file ends there at least. The extensions lie
+    between `extensions_at` and `extensions_end`, those of nearly all files before `near_end`.
     """
 
+    fields: _Fields
     header: Header
     tables_end: int
-    header_bytes: int
-    first_cluster_bytes: int
-    backing_offset: int
-    backing_bytes: int
-    has_data_file: bool
-    snapshots: int
-    snapshots_offset: int
+    extensions_at: int
+    near_end: int
+    extensions_end: int
+
+
+class _Extensions(NamedTuple):
+    backing_format: str
+    data_file: str
+    faults: tuple[Fault, ...] = ()
+
+
+_NO_EXTENSIONS = _Extensions("", "")
 
 
 def inspect(file: ImageFile) -> Header:
@@ -88,53 +96,60 @@ def inspect(file: ImageFile) -> Header:
     Raises:
         BadHeader: it is cut, of an unknown version, or its fields make no sense.
     """
-    fixed = _fixed(file.head[:_FIXED_BYTES])
+    head = file.head
+    fields, header, tables_end, at, near_end, end = _fixed(head[:_FIXED_BYTES])
     faults: list[Fault] = []
-    if fixed.tables_end > file.size:
-        text_of = f"The file has {file.size} bytes; its tables alone would end at {fixed.tables_end}."
+    if tables_end > file.size:
+        text_of = f"The file has {file.size} bytes; its tables alone would end at {tables_end}."
         faults.append(Fault("truncated", text_of))
-    parent_format, data_file = _extensions(fixed, file, faults)
-    parent_name = _backing_name(fixed, file, faults) if fixed.backing_bytes else ""
-    if fixed.has_data_file and not data_file:
+    extensions = _extensions(head[at:near_end], near_end == end) if near_end <= len(head) else None
+    if extensions is None:
+        extensions = _extensions(file.read(at, min(end - at, _EXTENSIONS_LIMIT_BYTES)), True)
+    backing_format, data_file, bad = extensions or _NO_EXTENSIONS
+    faults += bad
+    parent_name = _backing_name(fields, file, faults) if fields.backing_bytes else ""
+    parent = Parent((parent_name,), backing_format) if parent_name else None
+    if faults or fields.snapshots or fields.incompatible & _DATA_FILE:
+        return _with_more(header, fields, parent, data_file, file.size, faults)
+    return replace(header, parent=parent) if parent else header
+
+
+def _with_more(
+    header: Header, fields: _Fields, parent: Parent | None, data_file: str, file_bytes: int,
+    faults: list[Fault],
+) -> Header:  # fmt: skip
+    """The header with what few images have."""
+    if not fields.incompatible & _DATA_FILE:
+        data_file = ""
+    elif not data_file:
         faults.append(Fault("bad-header", "Its data lie in another file, which its header does not name."))
-    snapshots = _internal_snapshots(fixed, file.size, faults) if fixed.snapshots else 0
-    if not (parent_name or faults or fixed.has_data_file or snapshots):
-        return fixed.header
+    snapshots = _internal_snapshots(fields, file_bytes, faults)
     return replace(
-        fixed.header,
-        parent=Parent((parent_name,), parent_format) if parent_name else None,
-        data_file=data_file if fixed.has_data_file else "",
-        internal_snapshots=snapshots,
-        faults=(*fixed.header.faults, *faults),
-    )
+        header, parent=parent, data_file=data_file, internal_snapshots=snapshots,
+        faults=(*header.faults, *faults),
+    )  # fmt: skip
 
 
 @lru_cache(_KEPT)
 def _fixed(head: bytes) -> _Fixed:
-    """What the first _FIXED_BYTES say. Kept: the images of a storage differ in few of these bytes."""
+    """What the first _FIXED_BYTES say. Kept, since the images of a storage differ in few of these bytes."""
     fields = _fields(head)
     faults: list[Fault] = []
     tables_end = _end_of_tables(fields, faults)
-    has_data_file = bool(fields.incompatible & _DATA_FILE)
     header = Header(
         format="qcow2",
         version=str(fields.version),
         virtual_bytes=_virtual_bytes(fields, faults),
         cluster_bytes=1 << fields.cluster_bits,
-        data_file_raw=bool(has_data_file and fields.autoclear & _DATA_FILE_RAW),
+        data_file_raw=bool(fields.incompatible & _DATA_FILE and fields.autoclear & _DATA_FILE_RAW),
         encryption=_encryption(fields, faults),
         features=_features(fields, head, faults),
     )
+    at, end = fields.header_bytes, 1 << fields.cluster_bits
+    if at <= fields.backing_offset < end:
+        end = fields.backing_offset
     return _Fixed(
-        header=replace(header, faults=tuple(faults)),
-        tables_end=tables_end,
-        header_bytes=fields.header_bytes,
-        first_cluster_bytes=1 << fields.cluster_bits,
-        backing_offset=fields.backing_offset,
-        backing_bytes=fields.backing_bytes if fields.backing_offset else 0,
-        has_data_file=has_data_file,
-        snapshots=fields.snapshots,
-        snapshots_offset=fields.snapshots_offset,
+        fields, replace(header, faults=tuple(faults)), tables_end, at, min(at + _NEAR_BYTES, end), end
     )
 
 
@@ -184,48 +199,50 @@ def _end_of_tables(fields: _Fields, faults: list[Fault]) -> int:
     return max(end, fields.l1_offset + 8 * fields.l1_entries) if fields.l1_entries else end
 
 
-def _extensions(fixed: _Fixed, file: ImageFile, faults: list[Fault]) -> tuple[str, str]:
-    """The backing format and the data file's name, from the header extensions of the first cluster."""
+@lru_cache(_KEPT)
+def _extensions(raw: bytes, whole: bool) -> _Extensions | None:
+    """What these header extensions say; None when they go on behind what is not the `whole` of their place.
+
+    Kept, since most images have the same.
+    """
     backing_format = data_file = ""
-    at, end = fixed.header_bytes, fixed.first_cluster_bytes
-    if at <= fixed.backing_offset < end:
-        end = fixed.backing_offset
-    end = min(end, file.size)
-    head = file.head
+    faults: list[Fault] = []
+    at = 0
     for _ in range(_EXTENSION_LIMIT):
-        if at + _EXTENSION_BYTES > end:
-            return backing_format, data_file
-        if at + _EXTENSION_BYTES <= len(head):
-            kind, length = _EXTENSION.unpack_from(head, at)
-        else:
-            kind, length = _EXTENSION.unpack(exactly(file, at, _EXTENSION_BYTES, "header extensions"))
+        if at + _EXTENSION.size > len(raw):
+            return _Extensions(backing_format, data_file, tuple(faults)) if whole else None
+        kind, length = _EXTENSION.unpack_from(raw, at)
         if kind == 0:
-            return backing_format, data_file
-        at += _EXTENSION_BYTES
-        if at + length > end:
+            return _Extensions(backing_format, data_file, tuple(faults))
+        at += _EXTENSION.size
+        if at + length > len(raw):
+            if not whole:
+                return None
             faults.append(Fault("bad-header", f"A header extension of {length} bytes goes past its place."))
-            return backing_format, data_file
+            return _Extensions(backing_format, data_file, tuple(faults))
         if kind == _BACKING_FORMAT:
-            backing_format = _name(file, at, length, _BACKING_FORMAT_LIMIT_BYTES, faults)
+            backing_format = _name(raw[at : at + length], _BACKING_FORMAT_LIMIT_BYTES, faults)
         elif kind == _DATA_FILE_NAME:
-            data_file = _name(file, at, length, _DATA_FILE_NAME_LIMIT_BYTES, faults)
+            data_file = _name(raw[at : at + length], _DATA_FILE_NAME_LIMIT_BYTES, faults)
         at += length + 7 & ~7
     faults.append(Fault("bad-header", f"Over {_EXTENSION_LIMIT} header extensions; the rest was not read."))
-    return backing_format, data_file
+    return _Extensions(backing_format, data_file, tuple(faults))
 
 
-def _name(file: ImageFile, at: int, length: int, limit: int, faults: list[Fault]) -> str:
-    if length > limit:
+def _name(raw: bytes, limit: int, faults: list[Fault]) -> str:
+    if len(raw) > limit:
         faults.append(
-            Fault("bad-header", f"A name of {length} bytes in a header extension; at most {limit}.")
+            Fault("bad-header", f"A name of {len(raw)} bytes in a header extension; at most {limit}.")
         )
         return ""
-    return text(exactly(file, at, length, "header extensions"))
+    return text(raw)
 
 
-def _backing_name(fixed: _Fixed, file: ImageFile, faults: list[Fault]) -> str:
-    end = fixed.backing_offset + fixed.backing_bytes
-    if fixed.backing_bytes > _BACKING_NAME_LIMIT_BYTES or end > fixed.first_cluster_bytes:
+def _backing_name(fields: _Fields, file: ImageFile, faults: list[Fault]) -> str:
+    if not fields.backing_offset:
+        return ""
+    end = fields.backing_offset + fields.backing_bytes
+    if fields.backing_bytes > _BACKING_NAME_LIMIT_BYTES or end > 1 << fields.cluster_bits:
         faults.append(
             Fault("bad-header", "Its backing file's name is over 1023 bytes, or outside the first cluster.")
         )
@@ -235,7 +252,7 @@ def _backing_name(fixed: _Fixed, file: ImageFile, faults: list[Fault]) -> str:
             Fault("truncated", f"The file ends at byte {file.size}, before its backing file's name.")
         )
         return ""
-    return text(exactly(file, fixed.backing_offset, fixed.backing_bytes, "backing file's name"))
+    return text(exactly(file, fields.backing_offset, fields.backing_bytes, "backing file's name"))
 
 
 def _encryption(fields: _Fields, faults: list[Fault]) -> str:
@@ -245,7 +262,7 @@ def _encryption(fields: _Fields, faults: list[Fault]) -> str:
     return "unknown"
 
 
-def _internal_snapshots(fields: _Fixed, file_bytes: int, faults: list[Fault]) -> int:
+def _internal_snapshots(fields: _Fields, file_bytes: int, faults: list[Fault]) -> int:
     """The count in the header, if the file has room for so many. The table itself is not read."""
     room = max(0, file_bytes - fields.snapshots_offset) // _SNAPSHOT_LEAST_BYTES
     if fields.snapshots > _SNAPSHOT_LIMIT:

@@ -7,10 +7,9 @@ from __future__ import annotations
 
 from struct import Struct
 from typing import NamedTuple
-from uuid import UUID
 
 from storekeeper.errors import BadHeader
-from storekeeper.formats.contract import Format, ImageFile, exactly, whole_sectors
+from storekeeper.formats.contract import Format, ImageFile, exactly, guid_text, whole_sectors
 from storekeeper.observation import UNKNOWN, Fault, Header, Parent
 
 _VERSION = Struct("<68xI")
@@ -55,7 +54,7 @@ def inspect(file: ImageFile) -> Header:
     faults: list[Fault] = []
     parent = None
     if fields.parent != _NO_UUID:
-        parent = Parent(format="vdi", unique_id=_uuid(fields.parent))
+        parent = Parent(format="vdi", unique_id=guid_text(fields.parent))
     elif kind in _HAVE_PARENTS:
         faults.append(Fault("bad-header", f"It is {kind}, and does not say what its parent is."))
     virtual_bytes = _virtual_bytes(fields, faults)
@@ -66,7 +65,7 @@ def inspect(file: ImageFile) -> Header:
         virtual_bytes=virtual_bytes,
         cluster_bytes=fields.block_bytes,
         parent=parent,
-        unique_id=_uuid(fields.own),
+        unique_id=guid_text(fields.own),
         preallocated=kind == "fixed",
         faults=tuple(faults),
     )
@@ -115,10 +114,6 @@ def _check_file(fields: _Fields, file_bytes: int, faults: list[Fault]) -> None:
     end = max(map_end, fields.data_offset + fields.allocated * (fields.block_bytes + fields.extra_bytes))
     if end > file_bytes:
         faults.append(Fault("truncated", f"The file has {file_bytes} bytes; its blocks end at {end}."))
-
-
-def _uuid(raw: bytes) -> str:
-    return "" if raw == _NO_UUID else str(UUID(bytes_le=raw))
 
 
 FORMAT = Format("vdi", ((0x40, b"\x7f\x10\xda\xbe"),), inspect)

@@ -8,10 +8,17 @@ from __future__ import annotations
 
 from struct import Struct
 from typing import NamedTuple
-from uuid import UUID
 
 from storekeeper.errors import BadHeader
-from storekeeper.formats.contract import SECTOR_BYTES, Format, ImageFile, exactly, text, whole_sectors
+from storekeeper.formats.contract import (
+    SECTOR_BYTES,
+    Format,
+    ImageFile,
+    exactly,
+    text,
+    uuid_text,
+    whole_sectors,
+)
 from storekeeper.naming import escape
 from storekeeper.observation import UNKNOWN, Fault, Header, Parent
 
@@ -93,7 +100,7 @@ def inspect(file: ImageFile) -> Header:
         virtual_bytes=virtual_bytes,
         cluster_bytes=block_bytes,
         parent=parent,
-        unique_id=_uuid(footer.own),
+        unique_id=uuid_text(footer.own),
         preallocated=kind == "fixed",
         features=("saved-state",) if footer.saved_state else (),
         faults=tuple(faults),
@@ -140,7 +147,9 @@ def _is_fixed(footer: bytes) -> bool:
 def _holds(raw: bytes, checksum_at: int) -> bool:
     """Whether the checksum of a footer or header holds: the complement of the sum of the other bytes."""
     checksum = raw[checksum_at : checksum_at + 4]
-    return bool(raw) and ~(sum(raw) - sum(checksum)) & 0xFFFFFFFF == int.from_bytes(checksum, "big")
+    # Most bytes are zeros: leaving them out is far quicker than adding them.
+    total = sum(raw.translate(None, b"\0")) - sum(checksum)
+    return bool(raw) and ~total & 0xFFFFFFFF == int.from_bytes(checksum, "big")
 
 
 def _virtual_bytes(footer: _Footer) -> int:
@@ -182,7 +191,7 @@ def _parent(dynamic: bytes, file: ImageFile, faults: list[Fault]) -> Parent:
     names.sort(key=_is_absolute)
     if not names and unique_id == _NO_UUID:
         faults.append(Fault("bad-header", "It is differencing, and does not say what its parent is."))
-    return Parent(names=tuple(names), format="vhd", unique_id=_uuid(unique_id))
+    return Parent(names=tuple(names), format="vhd", unique_id=uuid_text(unique_id))
 
 
 def _located(code: bytes, length: int, offset: int, file: ImageFile, faults: list[Fault]) -> str:
@@ -214,10 +223,6 @@ def _utf16(raw: bytes, encoding: str) -> str:
 
 def _is_absolute(name: str) -> bool:
     return name.startswith(("/", "\\")) or name[1:2] == ":"
-
-
-def _uuid(raw: bytes) -> str:
-    return "" if raw == _NO_UUID else str(UUID(bytes=raw))
 
 
 FORMAT = Format("vhd", ((0, _MAGIC), (-SECTOR_BYTES, _MAGIC)), inspect)

@@ -12,7 +12,7 @@ from typing import NamedTuple
 from uuid import UUID
 
 from storekeeper.errors import BadHeader
-from storekeeper.formats.contract import Format, ImageFile, exactly, fault_of
+from storekeeper.formats.contract import Format, ImageFile, exactly, fault_of, guid_text
 from storekeeper.naming import escape
 from storekeeper.observation import UNKNOWN, Fault, Header, Parent
 
@@ -111,7 +111,7 @@ def inspect(file: ImageFile) -> Header:
         virtual_bytes=_virtual_bytes(disk, bat, file.size, faults),
         cluster_bytes=disk.block_bytes,
         parent=_parent(items, faults) if has_parent else None,
-        unique_id=_text_of(current.data_write_guid),
+        unique_id=guid_text(current.data_write_guid),
         preallocated=version == "fixed",
         features=("log-to-replay",) if current.log_guid != _NO_GUID else (),
         faults=tuple(faults),
@@ -150,7 +150,7 @@ def _regions(file: ImageFile, faults: list[Fault]) -> tuple[_Region, _Region]:
             continue
         if unknown:
             faults.append(
-                Fault("unknown-feature", f"The region {_text_of(unknown)} is not known, and required.")
+                Fault("unknown-feature", f"The region {guid_text(unknown)} is not known, and required.")
             )
         return found[_BAT], found[_METADATA]
     raise bad or BadHeader("It has no region table.")
@@ -194,7 +194,7 @@ class _Items:
         self._places: dict[bytes, tuple[int, int]] = {}
         for guid, offset, length, flags in _ITEM.iter_unpack(raw[_METADATA_HEAD.size : end]):
             if flags & _REQUIRED_ITEM and guid not in _KNOWN_ITEMS:
-                text = f"The metadata item {_text_of(guid)} is not known, and required."
+                text = f"The metadata item {guid_text(guid)} is not known, and required."
                 faults.append(Fault("unknown-feature", text))
             self._places.setdefault(guid, (offset, length))
         # Where all programs put all items, so that they cost one read.
@@ -280,7 +280,7 @@ def _key_values(raw: bytes) -> dict[str, str]:
     kind, count = _LOCATOR_HEAD.unpack_from(raw)
     if kind != _VHDX_PARENT:
         raise BadHeader(
-            f"A parent locator of the kind {_text_of(kind)} is not known.", code="unknown-feature"
+            f"A parent locator of the kind {guid_text(kind)} is not known.", code="unknown-feature"
         )
     end = _LOCATOR_HEAD.size + _KEY_VALUE.size * count
     if count > _KEY_VALUE_LIMIT or end > len(raw):
@@ -292,10 +292,6 @@ def _key_values(raw: bytes) -> dict[str, str]:
         key = raw[key_at : key_at + key_bytes].decode("utf-16-le", "replace")
         values[key] = escape(raw[value_at : value_at + value_bytes].decode("utf-16-le", "replace"))
     return values
-
-
-def _text_of(guid: bytes) -> str:
-    return "" if guid == _NO_GUID else str(UUID(bytes_le=guid))
 
 
 @cache

@@ -251,8 +251,10 @@ class _Image:
         self.left_bytes -= max(length, READ_COSTS_BYTES)
         if self.left_bytes < 0:
             raise too_much()
-        with failing_for(self.path):
+        try:
             return os.pread(self.descriptor, length, offset)
+        except OSError as error:
+            raise failure(self.path, error) from error
 
 
 def too_much() -> errors.BadHeader:

@@ -120,7 +120,7 @@ class _Look:
         self._dismissed: dict[str, int] = {}
         self._marks: dict[bytes, int] = {}
         self._unchanged = False
-        self._reread: set[str] = set()
+        self._claiming: set[str] = set()
         self._waiting: dict[bytes, str] = {}
         self._headers: dict[Header, Header] = {}
         self._trusted_before_ns = former.at_ns - _TICK_NS
@@ -217,15 +217,18 @@ class _Look:
         """Takes the files of one directory."""
         if files.rows:
             self._take(files.path, files.prefix, files.names(), files.rows)
-        for name, key in zip(files.unseen, escaped(files.unseen), strict=False):
-            self._wait(files.path, name, files.prefix + key)
+        above = files.path + b"/" if files.path else b""
+        for own, name in zip(files.unseen, escaped(files.unseen), strict=False):
+            key = files.prefix + name
+            if not _is_temporary(key) or key in self.scope.used:
+                self._waiting[above + own] = key
         if len(self._waiting) >= _BATCH:
             self._open()
 
     def _take(self, above: bytes, prefix: str, names: Sequence[str], rows: Sequence[FileRow]) -> None:
         """Takes files of one directory: those that did not change as they are known."""
         files, known, dismissed = self._files, self._known, self.former.dismissed
-        trusted_before_ns = self._trusted_before_ns
+        used, trusted_before_ns = self.scope.used, self._trusted_before_ns
         for name, row in zip(names, rows, strict=True):
             key = prefix + name
             old = known.get(key)
@@ -248,12 +251,8 @@ class _Look:
                     old = replace(old, allocated_bytes=row.blocks << 9)
                 files[key] = old
                 continue
-            self._wait(above, row.name, key)
-
-    def _wait(self, above: bytes, name: bytes, key: str) -> None:
-        """Has a file read, unless its name says that it is none yet."""
-        if not _is_temporary(key) or key in self.scope.used:
-            self._waiting[above + b"/" + name if above else name] = key
+            if not _is_temporary(key) or key in used:
+                self._waiting[above + b"/" + row.name if above else row.name] = key
 
     # --- reading ----------------------------------------------------------------------------------
 
@@ -302,7 +301,8 @@ class _Look:
         )
         old = self.former.files.get(key)
         self._files[key] = old if old is not None and old == image else image
-        self._reread.add(key)
+        if header.extents or header.data_file:
+            self._claiming.add(key)
 
     def _failed(self, path: bytes, error: Exception) -> None:
         """A file that cannot be read stays the image that it was, and is tried again at the next look."""
@@ -321,7 +321,6 @@ class _Look:
             self.unseen.add(fault)
             return
         self._files[key] = replace(old, changed_ns=UNKNOWN, faults=(replace(fault, hides=""),))
-        self._reread.add(key)
 
     # --- images of several files ------------------------------------------------------------------
 
@@ -350,15 +349,14 @@ class _Look:
 
     def _claims(self) -> dict[str, tuple[str, ...]]:
         """The further files of each image that has some. A guest's declared format goes before a header."""
-        files, used = self._files, self.scope.used
+        files, known, used = self._files, self._known, self.scope.used
         claims = {
             key: members
             for key, members in self.former.claims.items()
-            if key in files and key not in self._reread
+            if key in files and key in known and files[key].header is known[key].header
         }
-        for key in self._reread:
-            header = files[key].header
-            if (header.extents or header.data_file) and used.get(key, "") in {"", header.format}:
+        for key in self._claiming:
+            if used.get(key, "") in {"", files[key].header.format}:
                 claims[key] = joining.members(files[key], self._roots)
         return claims
 
@@ -408,7 +406,7 @@ class _Look:
 
 
 def _is_temporary(key: str) -> bool:
-    return key.endswith(_TEMPORARY) or key.startswith(".", key.rfind("/") + 1)
+    return key.endswith(_TEMPORARY) or key[key.rfind("/") + 1] == "."
 
 
 def _mark(row: FileRow) -> int:
