@@ -13,10 +13,12 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+import msgspec
 import pytest
 
-from tests.real.private_machine import wait_until
-from tests.real.served import Served, cannot_die, declare, external, served, workers
+from storekeeper.document import ImageStorageInfo
+from tests.real.private_machine import PrivateMachine, wait_until
+from tests.real.served import COMMAND, Served, cannot_die, declare, external, served, workers
 
 pytestmark = pytest.mark.needs("root", "fuse", "bindfs", "qemu-img")
 
@@ -97,3 +99,21 @@ def _hangs(server: Served, local: Path, before: list[int]) -> None:
         assert [cannot_die(pid) for pid in before].count(True) == 1
     assert server.volume("local").status == "ok"
     assert server.volume("far").status_msg == message
+
+
+@pytest.mark.needs("netns")
+def test_the_usual_place_of_images_on_a_dead_mount_keeps_nothing_from_starting(tmp_path: Path) -> None:
+    (tmp_path / "local").mkdir()
+    create(tmp_path / "local/image.qcow2")
+    place = "/var/lib/libvirt/images"
+    with PrivateMachine("flexdev01") as machine:
+        machine.shell(f"mkdir -p /srv/far {place}; bindfs /srv/far {place}; pkill -STOP -x bindfs")
+        declaration = declare(tmp_path, external("local", tmp_path / "local"))
+        with served(declaration, machine) as server:
+            assert server.ids("local") == {"image.qcow2"}
+        # Undeclared, the place itself is looked at: in a worker.
+        machine.shell("rm -rf /etc/storekeeper /etc/libvirt/qemu/*.xml")
+        found = msgspec.json.decode(machine.run([COMMAND, "scan"]).stdout, type=ImageStorageInfo)
+    (volume,) = found.external_volumes
+    assert (volume.mount_point, volume.status) == (place, "unknown")
+    assert f"{place} does not answer on flexdev01" in volume.status_msg

@@ -28,9 +28,13 @@ log = structlog.get_logger()
 
 
 def image_directories(host: Host) -> tuple[str, ...]:
-    """Where libvirt keeps images by default, if that is there; for hosts without a declaration."""
+    """Where libvirt keeps images by default, if that is there; for hosts without a declaration.
+
+    Told by the directory above: the place itself may be a dead mount, and whoever asks is no worker.
+    """
+    above, _, name = DEFAULT_DIRECTORY.rpartition("/")
     try:
-        return (DEFAULT_DIRECTORY,) if host.kind(DEFAULT_DIRECTORY) == "directory" else ()
+        return (DEFAULT_DIRECTORY,) if name in host.names(above) else ()
     except HostError:
         return ()
 
