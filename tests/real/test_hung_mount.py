@@ -42,10 +42,19 @@ def bound(source: Path, place: Path) -> Iterator[int]:
         wait_until(place.is_mount, within_s=10, what=f"{place} is mounted")
         yield process.pid
     finally:
-        process.send_signal(signal.SIGCONT)
         subprocess.run(["umount", "-l", place], check=True)
         process.terminate()
         process.wait(timeout=10)
+
+
+@contextmanager
+def standing_still(pid: int) -> Iterator[None]:
+    """A process that does nothing."""
+    os.kill(pid, signal.SIGSTOP)
+    try:
+        yield
+    finally:
+        os.kill(pid, signal.SIGCONT)
 
 
 def test_a_hung_mount_costs_one_process_and_no_other_volume_an_answer(tmp_path: Path) -> None:
@@ -54,7 +63,7 @@ def test_a_hung_mount_costs_one_process_and_no_other_volume_an_answer(tmp_path: 
         directory.mkdir()
         create(directory / "image.qcow2")
     # The upper one takes requests and waits for the lower one, which is stopped.
-    with bound(far, tmp_path / "lower") as stopped, bound(tmp_path / "lower", tmp_path / "upper"):
+    with bound(far, tmp_path / "lower") as lower, bound(tmp_path / "lower", tmp_path / "upper"):
         declaration = declare(
             tmp_path, external("far", tmp_path / "upper", "mounted = true") + external("local", local)
         )
@@ -65,11 +74,8 @@ def test_a_hung_mount_costs_one_process_and_no_other_volume_an_answer(tmp_path: 
                 what="all is listed",
             )
             before = workers(server)
-            os.kill(stopped, signal.SIGSTOP)
-            try:
+            with standing_still(lower):
                 _hangs(server, local, before)
-            finally:
-                os.kill(stopped, signal.SIGCONT)
             server.until_status("far", "ok", within_s=BACK_S)
             create(far / "later.qcow2")
             server.until(
@@ -99,6 +105,23 @@ def _hangs(server: Served, local: Path, before: list[int]) -> None:
         assert [cannot_die(pid) for pid in before].count(True) == 1
     assert server.volume("local").status == "ok"
     assert server.volume("far").status_msg == message
+
+
+def test_a_server_that_starts_while_a_mount_hangs_knows_what_was_last_seen_of_it(tmp_path: Path) -> None:
+    local, far = tmp_path / "local", tmp_path / "far"
+    for directory in (local, far):
+        directory.mkdir()
+        create(directory / "image.qcow2")
+    with bound(far, tmp_path / "lower") as lower, bound(tmp_path / "lower", tmp_path / "upper"):
+        declaration = declare(tmp_path, external("far", tmp_path / "upper") + external("local", local))
+        with served(declaration) as server:
+            server.until(lambda: server.ids("far") == {"image.qcow2"}, within_s=5, what="it is listed")
+        with standing_still(lower), served(declaration) as server:
+            row = server.volume("far")
+            assert (row.status, server.ids("far")) == ("unknown", {"image.qcow2"})
+            assert "does not answer on flexdev01 since" in row.status_msg
+            assert row.total_space > 0
+            assert server.volume("local").status == "ok"
 
 
 @pytest.mark.needs("netns")
