@@ -94,3 +94,10 @@ def test_a_look_that_hid_everything_keeps_all_of_the_former_one() -> None:
     new = Seen(source="space", scope="s/v", facts={}, faults=(Fault(code="timed-out", text="", hides="*"),))
     assert retain(old, new).facts == old.facts
     assert replace(retain(old, new), facts={}) == new
+
+
+@given(seens())
+def test_facts_that_are_as_before_are_the_very_objects_they_were(seen: Seen) -> None:
+    copies = {key: replace(fact) for key, fact in seen.facts.items()}
+    again = apply(seen, changes(None, replace(seen, facts=copies)))
+    assert all(again.facts[key] is fact for key, fact in seen.facts.items())

@@ -80,24 +80,29 @@ def _as_good_as(old: Fact | None, new: Fact) -> bool:
 
 
 def apply(old: Seen | None, change: Changes) -> Seen:
-    """The look that `change` leads to."""
-    facts = {} if change.full or old is None else dict(old.facts)
+    """The look that `change` leads to. Facts that are as before are the very objects they were."""
+    before = {} if old is None else old.facts
+    facts = {} if change.full else dict(before)
     for key in change.gone:
         facts.pop(key, None)
     for fact in change.facts:
-        facts[fact.key] = fact
+        known = before.get(fact.key)
+        facts[fact.key] = known if known is not None and known == fact else fact
     return Seen(
         source=change.source, scope=change.scope, facts=facts, faults=change.faults, took_s=change.took_s
-    )
+    )  # fmt: skip
+
+
+def retained(old: Seen | None, change: Changes) -> Seen:
+    """The look that `change` leads to, with what its faults hid kept as `old` had it."""
+    return retain(old, apply(old, change))
 
 
 def received(view: HostView, changes: Changes, now: float) -> HostView:
     """`view` after one more report, which came at `now`."""
     key = (changes.source, changes.scope)
     former = view.looks.get(key)
-    seen = apply(former.seen if former else None, changes)
-    if former and changes.full:
-        seen = retain(former.seen, seen)
+    seen = retained(former.seen if former else None, changes)
     good_at = now if seen.blind is None else former.good_at if former else 0.0
     look = Look(seen=seen, at=now, good_at=good_at)
     return HostView(host_id=view.host_id, looks={**view.looks, key: look}, reported_at=now)

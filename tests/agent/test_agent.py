@@ -203,3 +203,17 @@ def test_a_place_is_watched_before_its_first_look_and_a_new_place_again() -> Non
         assert asked.watched == [("images", "/a"), ("images", "/elsewhere")]
 
     run(scenario)
+
+
+def test_a_host_source_is_told_its_last_look_each_time_since_its_worker_may_be_a_new_one() -> None:
+    async def scenario(agent: Agent, asked: Asked, delivered: Delivered) -> None:
+        agent.rescope([("mounts", Scope())])
+        await delivered.until(1)
+        agent.hint("mounts", "")
+        await delivered.until(2)
+        assert asked.lasts[0] is None
+        last = asked.lasts[1]
+        assert last is not None
+        assert set(last.facts) == {"1"}
+
+    run(scenario)

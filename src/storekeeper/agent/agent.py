@@ -23,7 +23,7 @@ from storekeeper.agent.asking import Asker
 from storekeeper.agent.pace import EXACT_EVERY_S, USED_EVERY_S, pause_s
 from storekeeper.agent.settling import Settling
 from storekeeper.observation import Seen
-from storekeeper.report import Changes
+from storekeeper.report import Changes, retained
 from storekeeper.sources.contract import Scope, Source
 
 Deliver = Callable[[Changes], None]
@@ -32,7 +32,10 @@ Scopes = Sequence[tuple[str, Scope]]
 
 @dataclass
 class _Keeper:
-    """One scope of one source, and what waits to be looked at in it."""
+    """One scope of one source, and what waits to be looked at in it.
+
+    `last`: what its next worker has to be told of the looks before.
+    """
 
     source: Source
     scope: Scope
@@ -119,7 +122,8 @@ class Agent:
         changes = await self._asker.ask(
             keeper.source, replace(keeper.scope, paths=paths), full=exact, last=keeper.last
         )
-        keeper.last = None
+        # A volume's worker remembers its last look by itself; a host source's may be a new one each time.
+        keeper.last = retained(keeper.last, changes) if keeper.source.of == "host" else None
         if exact:
             keeper.exact_at = now
         keeper.used_at = monotonic()

@@ -33,7 +33,11 @@ def lane(source: Source, scope: Scope) -> str:
 
 
 class WorkerAsker:
-    """Asks worker processes: whatever hangs, hangs there."""
+    """Asks worker processes: whatever hangs, hangs there.
+
+    A worker that has nothing to watch is ended once it has answered, since starting another costs less (a
+    fork) than keeping it: what the next one is to know comes as `last`.
+    """
 
     def __init__(self, workers: Workers) -> None:
         self._workers = workers
@@ -45,6 +49,8 @@ class WorkerAsker:
         ask = Ask(number=0, source=source.name, scope=scope, full=full, last=last)
         try:
             told = await self._workers.ask(lane(source, scope), ask, source.deadline_s)
+            if source.of == "host" and source.name not in WATCHED:
+                await self._workers.end(source.name)
         except HostError as error:
             return Changes(
                 source=source.name, scope=scope.key, full=False, facts=[], gone=[],
