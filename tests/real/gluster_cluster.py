@@ -14,7 +14,7 @@ NODES = {"flexdev01": "10.77.0.1", "flexdev02": "10.77.0.2", "flexnuc2": "10.77.
 # Without its geo-replication helper glusterd is up in 1 s: it runs that some fifteen times at its start.
 # Bricks lie on a tmpfs: one on an overlay loses the extended attributes of a renamed file.
 _PREPARE = f"""
-rm /usr/lib/*/glusterfs/gsyncd
+rm -f /usr/lib/*/glusterfs/gsyncd
 rm -rf /var/lib/glusterd/*
 printf '%s\\n' {" ".join(f"'{address} {name}'" for name, address in NODES.items())} >> /etc/hosts
 mkdir -p /data /storekeeper

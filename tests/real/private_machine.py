@@ -78,7 +78,9 @@ class PrivateMachine:
 
     def entering(self, argv: Sequence[str]) -> list[str]:
         """The command, to be run on this machine, that runs `argv` in the private one."""
-        return ["nsenter", "-t", str(self.pid), "-m", "-u", "-n", "-p", "-i", *argv]
+        # Where the tests run in a chroot, the root of the new mount namespace is not the one that its first
+        # process has, but this machine's own: that process' root and directory are entered by name.
+        return ["nsenter", "-t", str(self.pid), "-m", "-u", "-n", "-p", "-i", "-r", "-w", *argv]
 
     def run(
         self, argv: Sequence[str], *, timeout_s: float = 60, check: bool = True
