@@ -57,15 +57,18 @@ def changes(old: Seen | None, new: Seen) -> Changes:
             source=new.source, scope=new.scope, full=True, facts=list(new.facts.values()), gone=[],
             faults=new.faults, took_s=new.took_s,
         )  # fmt: skip
-    before = old.facts
-    changed = []
-    for key, fact in new.facts.items():
-        known = before.get(key)
-        if known is not fact and known != fact and not _as_good_as(known, fact):
-            changed.append(fact)
+    before, after = old.facts, new.facts
+    changed: list[Fact] = []
+    gone: list[str] = []
+    if before is not after:
+        for key, fact in after.items():
+            known = before.get(key)
+            if known is not fact and known != fact and not _as_good_as(known, fact):
+                changed.append(fact)
+        gone = sorted(before.keys() - after.keys())
     return Changes(
-        source=new.source, scope=new.scope, full=False, facts=changed,
-        gone=sorted(before.keys() - new.facts.keys()), faults=new.faults, took_s=new.took_s,
+        source=new.source, scope=new.scope, full=False, facts=changed, gone=gone, faults=new.faults,
+        took_s=new.took_s,
     )  # fmt: skip
 
 
@@ -80,9 +83,14 @@ def _as_good_as(old: Fact | None, new: Fact) -> bool:
 
 
 def apply(old: Seen | None, change: Changes) -> Seen:
-    """The look that `change` leads to. Facts that are as before are the very objects they were."""
+    """The look that `change` leads to. Facts that are as before are the very objects they were, in the very
+    same dictionary where all are.
+    """
     before = {} if old is None else old.facts
-    facts = {} if change.full else dict(before)
+    if not change.full and not change.facts and not change.gone:
+        facts = before
+    else:
+        facts = {} if change.full else dict(before)
     for key in change.gone:
         facts.pop(key, None)
     for fact in change.facts:

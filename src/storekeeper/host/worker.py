@@ -14,6 +14,8 @@ import traceback
 from collections.abc import Mapping
 from queue import SimpleQueue
 
+from msgspec.structs import replace
+
 from storekeeper import report
 from storekeeper.host import commands, events
 from storekeeper.host.frames import Channel
@@ -67,7 +69,9 @@ class Worker:
         last = self._looks.get(key, ask.last)
         new = self._looks[key] = report.retain(last, self._look(ask, last))
         changes = report.changes(None if ask.full else told, new)
-        self._told[key] = report.apply(told, changes)
+        told = report.apply(told, changes)
+        # Where the asker knows all, one dictionary does: 20,000 facts less to hold, and to compare again.
+        self._told[key] = replace(told, facts=new.facts) if told.facts == new.facts else told
         return Told(number=ask.number, changes=changes)
 
     def _look(self, ask: Ask, last: Seen | None) -> Seen:
