@@ -81,6 +81,7 @@ def main() -> int:
             return serve([], f"http://127.0.0.1:{PORT}", "local", missing)
     directory = Path("build/demo").resolve()
     port = free_port()
+    print("This machine holds no images: making a small storage to look at ...", file=sys.stderr, flush=True)
     with demo_storage(directory, missing) as root, demo_guests(root, missing):
         declaration = directory / "storekeeper.toml"
         database = directory / "storekeeper.db"

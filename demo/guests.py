@@ -45,7 +45,11 @@ def libvirt_daemon(missing: list[str]) -> Iterator[bool]:
         yield ready
     finally:
         daemon.terminate()
-        daemon.wait(timeout=START_TIMEOUT_S)
+        try:
+            daemon.wait(timeout=START_TIMEOUT_S)
+        except subprocess.TimeoutExpired:
+            daemon.kill()  # it still probes what qemu can do
+            daemon.wait()
 
 
 @contextlib.contextmanager
