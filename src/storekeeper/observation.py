@@ -173,7 +173,7 @@ class Image(Struct, frozen=True, kw_only=True, tag="image", gc=False):
     copy of one. `temporary`: a name that counts only when a guest uses it (`.x`, `x.part`).
     `allocated_bytes` is st_blocks * 512, of all files of the image. `inode`, `modified_ns`,
     `changed_ns`, `file_bytes` together are the signature by which an unchanged file is known.
-    `born_ns`: statx birth time, UNKNOWN where the filesystem keeps none.
+    `born_ns`: statx birth time, UNKNOWN where the filesystem keeps none or cannot share extents.
     """
 
     key: str

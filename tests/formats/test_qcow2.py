@@ -70,6 +70,30 @@ class TestWhatItSays:
         header = seen(V2.patched((BACKING_OFFSET, u64(72) + u32(4)), (72, b"base")))
         assert (header.parent, header.faults) == (Parent(names=("base",)), ())
 
+    @pytest.mark.parametrize("between", [400, 480, 497, 520, 5000])
+    def test_uncommonly_many_extensions_are_read_to_their_end(self, between: int) -> None:
+        extensions = extension(0x12345678, b"x" * between) + extension(0xE2792ACA, b"raw")
+        at = EXTENSIONS + len(extensions)
+        for name_at in (at, 16384):
+            header = seen(V3.patched(
+                (EXTENSIONS, extensions), (BACKING_OFFSET, u64(name_at) + u32(4)), (name_at, b"base")
+            ))  # fmt: skip
+            assert (header.parent, header.faults) == (Parent(names=("base",), format="raw"), ())
+
+    def test_a_header_longer_than_the_head_has_its_extensions_behind_it(self) -> None:
+        header = seen(V3.patched(
+            (HEADER_LENGTH, u32(8192)), (8192, extension(0xE2792ACA, b"raw")),
+            (BACKING_OFFSET, u64(8300) + u32(4)), (8300, b"base"),
+        ))  # fmt: skip
+        assert header.parent == Parent(names=("base",), format="raw")
+
+    def test_equal_beginnings_do_not_make_one_image_what_another_is(self) -> None:
+        names = (BACKING_OFFSET, u64(16384) + u32(4))
+        for name in (b"base", b"bass"):
+            assert seen(V3.patched(names, (16384, name))).parent == Parent(names=(name.decode(),))
+        for size in (V3.size, 1000):
+            assert codes(seen(V3.patched(size=size))) == ["truncated"] * (size == 1000)
+
     def test_nothing_is_read_beyond_the_head(self) -> None:
         file = seeds()["qcow2-backing"].file()
         seen(file)

@@ -14,7 +14,7 @@ from msgspec.structs import replace
 from storekeeper.errors import Denied, Unreadable
 from storekeeper.formats import identify
 from storekeeper.naming import escape
-from storekeeper.observation import Fault, Header, Image, Seen
+from storekeeper.observation import UNKNOWN, Fault, Header, Image, Seen
 from storekeeper.sources import images
 from storekeeper.sources.contract import OpenImage, Scope
 from storekeeper.sources.threads import SAMPLE
@@ -180,6 +180,12 @@ def test_equal_headers_are_one_object(volume: Volume) -> None:
     volume.seed("two.qcow2", "qcow2-v3")
     found = volume.look()
     assert found["one.qcow2"].header is found["two.qcow2"].header
+
+
+def test_only_where_extents_can_be_shared_a_birth_time_is_asked_for(volume: Volume) -> None:
+    volume.seed("a.qcow2", "qcow2-v3")
+    assert volume.look()["a.qcow2"].born_ns == UNKNOWN
+    assert Volume(volume.root, "xfs").look()["a.qcow2"].born_ns > 0
 
 
 def test_no_special_file_and_no_link_is_opened(volume: Volume) -> None:
