@@ -202,6 +202,20 @@ def test_the_zygote_that_died_is_started_anew() -> None:
     run(scenario)
 
 
+def test_a_worker_that_ended_leaves_no_defunct_process() -> None:
+    async def scenario() -> None:
+        async with workers() as running:
+            await running.ask("one", ask("process"), 10)
+            await running.ask("two", ask("process"), 10)
+            pid, other = running.pid("one"), running.pid("two")
+            await running.end("one")
+            await until(lambda: not Path(f"/proc/{pid}").exists())
+            assert running.pid("two") == other
+            await running.ask("one", ask("process"), 10)
+
+    run(scenario)
+
+
 def test_close_ends_everything_even_what_hangs() -> None:
     async def scenario() -> None:
         running = Workers(FAKE_ZYGOTE)

@@ -14,6 +14,7 @@ from __future__ import annotations
 import asyncio
 import itertools
 import os
+import select
 import signal
 import socket
 import threading
@@ -171,6 +172,8 @@ class _Process:
         if not self.killed and not self.ended.is_set():
             self.killed = True
             tools = _children(self.pid)
+            if _is_over(self._pidfd):
+                tools = []  # the number may be another process' by now
             with suppress(ProcessLookupError):
                 signal.pidfd_send_signal(self._pidfd, signal.SIGKILL)
             for tool in tools:
@@ -218,6 +221,13 @@ class _Process:
         for future in self._asked.values():
             if not future.done():
                 future.set_exception(error)
+
+
+def _is_over(pidfd: int) -> bool:
+    """Whether a process has ended, though its end may not have been noticed yet."""
+    poll = select.poll()
+    poll.register(pidfd, select.POLLIN)
+    return bool(poll.poll(0))
 
 
 def _children(pid: int) -> list[int]:

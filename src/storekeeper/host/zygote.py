@@ -10,10 +10,10 @@ from __future__ import annotations
 
 import gc
 import os
+import select
 import socket
 import sys
 from collections.abc import Mapping
-from contextlib import suppress
 
 from storekeeper.host import worker
 from storekeeper.sources import SOURCES
@@ -21,30 +21,39 @@ from storekeeper.sources.contract import Source
 
 
 def serve(requests: socket.socket, sources: Mapping[str, Source]) -> None:
-    """Forks workers until the agent is gone."""
+    """Forks workers until the agent is gone, and forgets each as it ends."""
     gc.collect()
     gc.freeze()
+    pids: dict[int, int] = {}  # by pidfd, since a pid may be another's once its process was forgotten
+    poll = select.poll()
+    poll.register(requests, select.POLLIN)
     while True:
-        message, descriptors, _, _ = socket.recv_fds(requests, 1, 1)
-        if not message or not descriptors:
-            return
-        _reap()
-        connection = socket.socket(fileno=descriptors[0])
-        pid = os.fork()
-        if not pid:
-            requests.close()
-            worker.main(connection, sources)
-        connection.close()
-        pidfd = os.pidfd_open(pid)
-        socket.send_fds(requests, [str(pid).encode()], [pidfd])
-        os.close(pidfd)
+        for descriptor, _ in poll.poll():
+            if descriptor in pids:
+                poll.unregister(descriptor)
+                os.waitpid(pids.pop(descriptor), 0)
+                os.close(descriptor)
+                continue
+            connection = _received(requests)
+            if connection is None:
+                return
+            pid = os.fork()
+            if not pid:
+                requests.close()
+                for pidfd in pids:
+                    os.close(pidfd)
+                worker.main(connection, sources)
+            connection.close()
+            pidfd = os.pidfd_open(pid)
+            pids[pidfd] = pid
+            poll.register(pidfd, select.POLLIN)
+            socket.send_fds(requests, [str(pid).encode()], [pidfd])
 
 
-def _reap() -> None:
-    """Forgets workers that ended. Not by signal: until its pidfd is open, a pid must stay a worker's."""
-    with suppress(ChildProcessError):
-        while os.waitpid(-1, os.WNOHANG)[0]:
-            pass
+def _received(requests: socket.socket) -> socket.socket | None:
+    """The worker's end of a socket pair that a request brings; None when the agent is gone."""
+    message, descriptors, _, _ = socket.recv_fds(requests, 1, 1)
+    return socket.socket(fileno=descriptors[0]) if message and descriptors else None
 
 
 def main(sources: Mapping[str, Source] = SOURCES) -> None:
