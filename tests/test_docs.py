@@ -19,6 +19,7 @@ from storekeeper.document import (
     VolumeInfo,
 )
 from storekeeper.formats import FORMATS
+from storekeeper.merge.status import TABLE
 from storekeeper.sources import SOURCES
 
 DOCS = Path(__file__).resolve().parents[1] / "docs"
@@ -50,6 +51,11 @@ def test_every_setting_is_documented(setting: str) -> None:
 @pytest.mark.parametrize("status", get_args(Status))
 def test_every_status_is_documented(status: str) -> None:
     assert f"| `{status}` |" in text("fields.md")
+
+
+def test_the_table_of_statuses_is_the_one_in_the_code_in_its_order() -> None:
+    rows = "\n".join(f"| `{row.status}` | {row.when} |" for row in TABLE)
+    assert rows in text("fields.md")
 
 
 @pytest.mark.parametrize(
