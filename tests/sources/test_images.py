@@ -17,6 +17,7 @@ from storekeeper.naming import escape
 from storekeeper.observation import UNKNOWN, Fault, Header, Image, Seen
 from storekeeper.sources import images
 from storekeeper.sources.contract import OpenImage, Scope
+from storekeeper.sources.looked import Looked
 from storekeeper.sources.threads import SAMPLE
 from tests.formats.seeds import seeds
 from tests.sources.directory_host import DirectoryHost
@@ -222,7 +223,7 @@ def test_what_changed_is_read_again(volume: Volume) -> None:
 def test_space_taken_later_is_seen_without_reading(volume: Volume) -> None:
     volume.seed("a.qcow2", "qcow2-v3")
     found = volume.look()["a.qcow2"]
-    assert isinstance(volume.last, images.Looked)
+    assert isinstance(volume.last, Looked)
     former = replace(found, allocated_bytes=0)
     volume.last = replace(volume.last, facts={"a.qcow2": former}, files={"a.qcow2": former})
     assert volume.look()["a.qcow2"] == found

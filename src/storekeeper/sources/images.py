@@ -7,10 +7,9 @@ that what proved to be no image is then read once more.
 
 from __future__ import annotations
 
-import sys
 import time
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
-from typing import Literal, TypeVar, cast
+from collections.abc import Callable, Iterable, Sequence
+from typing import Literal, cast
 
 from msgspec.structs import replace
 
@@ -21,6 +20,7 @@ from storekeeper.naming import escape, unescape
 from storekeeper.observation import UNKNOWN, Fact, Fault, Header, Image, Seen
 from storekeeper.sources import joining
 from storekeeper.sources.contract import FileRow, Host, OpenImage, Scope, fault_of
+from storekeeper.sources.looked import UNSETTLED, Looked, former_look, in_directories, mark_of
 from storekeeper.sources.standing import Standing, footing
 from storekeeper.sources.threads import SAMPLE, latency_rules, threads_for
 from storekeeper.sources.walking import Files, Unseen, below_skipped, escaped, walk
@@ -32,29 +32,9 @@ Evidence = Literal["header", "partition-table", "name", "used", "none"]
 
 _TEMPORARY = (".part", ".partial", ".tmp", ".crdownload", ".filepart")
 _BATCH = 4096
-_T = TypeVar("_T")
 # A file written within a clock tick of being read has the same times as before: what changed since
 # shortly before the last look began is read again.
 _TICK_NS = 20_000_000
-UNSETTLED = 0
-
-
-class Looked(Seen, frozen=True, kw_only=True):
-    """A look, and what the next one is spared by it. Only the `Seen` in it travels.
-
-    `files`: what each file is by itself, the further files of images too. `claims`: the keys of the
-    further files by image. `dismissed`: the files that are no images, each with its mark. `marks`: of all
-    rows of each directory; UNSETTLED where a file must be looked at again whatever its row says. `used`:
-    the scope's. `at_ns`: when the last whole look began (epoch). `threads`: how many opened files best.
-    """
-
-    files: dict[str, Image]
-    claims: dict[str, tuple[str, ...]]
-    dismissed: dict[str, int]
-    marks: dict[bytes, int]
-    used: dict[str, str]
-    at_ns: int
-    threads: int
 
 
 def probe(host: Host, scope: Scope, last: Seen | None, now_ns: Callable[[], int] = time.time_ns) -> Seen:
@@ -62,7 +42,7 @@ def probe(host: Host, scope: Scope, last: Seen | None, now_ns: Callable[[], int]
     started, at_ns = time.monotonic(), now_ns()
     try:
         here = footing(host, scope)
-        look = _Look(host, scope, _former(scope, last), here)
+        look = _Look(host, scope, former_look(scope, last), here)
         some = scope.paths if last is not None and last.blind is None else ()
         if some and look.at([unescape(path) for path in some]):
             at_ns = look.former.at_ns
@@ -81,26 +61,6 @@ def probe(host: Host, scope: Scope, last: Seen | None, now_ns: Callable[[], int]
 
 def _mount_id(here: Standing) -> str:
     return here.mount.key if here.mount is not None else ""
-
-
-def _former(scope: Scope, last: Seen | None) -> Looked:
-    if isinstance(last, Looked):
-        return last
-    # What an earlier run had seen: each file by itself, unless its fact is of several files, or hangs on
-    # what guests used then.
-    files = {
-        key: image
-        for key, image in (last.facts if last is not None else {}).items()
-        if isinstance(image, Image)
-        and not joining.names(image.header)
-        and image.evidence not in {"used", "none"}
-        and key not in scope.used
-    }
-    facts = last.facts if last is not None else {}
-    return Looked(
-        source="images", scope=scope.key, facts=facts, files=files, claims={}, dismissed={}, marks={},
-        used=scope.used, at_ns=sys.maxsize, threads=scope.threads,
-    )  # fmt: skip
 
 
 class _Look:
@@ -151,8 +111,8 @@ class _Look:
             self._unchanged = self.unseen.told() == former.faults
         if not self._unchanged:
             self._open()
-            self._files.update(_in_directories(former.files, quiet))
-            self._dismissed.update(_in_directories(former.dismissed, quiet))
+            self._files.update(in_directories(former.files, quiet))
+            self._dismissed.update(in_directories(former.dismissed, quiet))
             self._keep_hidden(former.files)
 
     def at(self, paths: Sequence[bytes]) -> bool:
@@ -235,7 +195,7 @@ class _Look:
             if old is None:
                 if (
                     key in dismissed
-                    and dismissed[key] == _mark(row)
+                    and dismissed[key] == mark_of(row)
                     and row.changed_ns < trusted_before_ns
                     and key not in self._requalified
                 ):
@@ -279,7 +239,7 @@ class _Look:
         if key in self.scope.used and (temporary or evidence in {None, "none"}):
             evidence = "used"
         if evidence is None or (evidence == "none" and not self._sharing):
-            self._dismissed[key] = _mark(row)
+            self._dismissed[key] = mark_of(row)
             return
         if header is None:
             header = raw.inspect(file)
@@ -409,14 +369,5 @@ def _is_temporary(key: str) -> bool:
     return key.endswith(_TEMPORARY) or key[key.rfind("/") + 1] == "."
 
 
-def _mark(row: FileRow) -> int:
-    return hash((row.inode, row.size, row.modified_ns, row.changed_ns))
-
-
 def _newest_ns(rows: Iterable[FileRow]) -> int:
     return max(row.changed_ns for row in rows)
-
-
-def _in_directories(known: Mapping[str, _T], prefixes: Collection[str]) -> dict[str, _T]:
-    """Of what is known by key, what lies in these directories."""
-    return {key: each for key, each in known.items() if key[: key.rfind("/") + 1] in prefixes}
