@@ -59,10 +59,8 @@ def main() -> None:
     root = build / "images"
     make(root, options.images)
     print(f"{options.images} images; {running.machine()}")
-    figures = [
-        figure for name, part in PARTS.items() if options.only in {None, name} for figure in part(root, build)
-    ]
-    show(figures)
+    parts = [part for name, part in PARTS.items() if options.only in {None, name}]
+    show(figure for part in parts for figure in part(root, build))
     shutil.rmtree(build)
 
 

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from statistics import median
 from time import perf_counter
 from typing import NamedTuple
+
+_WIDTHS = (60, 20, 20, 6, 0)
 
 
 class Figure(NamedTuple):
@@ -41,13 +43,15 @@ def percentile(values: Sequence[float], share: float) -> float:
     return ordered[min(len(ordered) - 1, int(share * len(ordered)))]
 
 
-def show(figures: Sequence[Figure]) -> None:
-    """Prints the lines in columns."""
-    rows = [("", "storekeeper", "peer", "ratio", "aim")]
-    rows += [
-        (each.what, each.ours, each.peer, "" if each.ratio is None else f"{each.ratio:.2f}", each.aim)
-        for each in figures
-    ]
-    widths = [max(len(row[column]) for row in rows) for column in range(5)]
-    for row in rows:
-        print("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())
+def show(figures: Iterable[Figure]) -> None:
+    """Prints each line in columns as soon as it is measured."""
+    _print("", "storekeeper", "peer", "ratio", "aim")
+    for each in figures:
+        ratio = "" if each.ratio is None else f"{each.ratio:.{2 if each.ratio >= 0.1 else 4}f}"
+        _print(each.what, each.ours, each.peer, ratio, each.aim)
+
+
+def _print(*cells: str) -> None:
+    print(
+        "  ".join(f"{cell:{width}}" for cell, width in zip(cells, _WIDTHS, strict=True)).rstrip(), flush=True
+    )

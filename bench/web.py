@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import re
+import socket
 import subprocess
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import NamedTuple
 
 SECONDS = 4
+START_TIMEOUT_S = 5
 CONNECTIONS = 16
 SERVER_CORE, CLIENT_CORE = "0", "1"
 
@@ -47,6 +50,19 @@ def load(url: str, *headers: str) -> Load:
     return Load(float(rate[1]), float(p99[1]) * _UNITS[p99[2]])
 
 
+def _wait_for(port: int) -> None:
+    deadline = time.monotonic() + START_TIMEOUT_S
+    while True:
+        try:
+            socket.create_connection(("127.0.0.1", port)).close()
+        except ConnectionRefusedError:
+            if time.monotonic() > deadline:
+                raise
+            time.sleep(0.05)
+        else:
+            return
+
+
 @contextmanager
 def nginx(build: Path, port: int) -> Iterator[str]:
     """nginx on one core with `build/static` as its root; yields its URL."""
@@ -54,6 +70,7 @@ def nginx(build: Path, port: int) -> Iterator[str]:
     configuration.write_text(_NGINX.format(build=build, port=port), encoding="ascii")
     server = subprocess.Popen(["taskset", "-c", SERVER_CORE, "nginx", "-c", str(configuration)])
     try:
+        _wait_for(port)
         yield f"http://127.0.0.1:{port}"
     finally:
         server.terminate()

@@ -24,6 +24,8 @@ from storekeeper.host.wire import Ask, Told, Watch
 from storekeeper.observation import Fault, Seen
 from storekeeper.sources.contract import Host, Source
 
+GC_THRESHOLDS = (50_000, 20, 50)  # rows of 20,000 files are no garbage
+
 
 class Worker:
     """Answers the asks of one lane. Kept by (source, scope key): the last look as its source returned it,
@@ -101,7 +103,7 @@ class Worker:
 
 def main(connection: socket.socket, sources: Mapping[str, Source]) -> None:
     """The whole life of a worker process: serves `connection`, then ends with all it started."""
-    gc.set_threshold(50_000, 20, 50)  # rows of 20,000 files are no garbage
+    gc.set_threshold(*GC_THRESHOLDS)
     try:
         Worker(Channel(connection), sources, RealHost()).run()
     except Exception:  # noqa: BLE001  os._exit would keep it from being seen
