@@ -1,7 +1,7 @@
 """Names from disks, made printable and back again.
 
-A name that is not UTF-8, or holds control characters, bidirectional marks or `%`, has those bytes
-written `%XX`. The result is printable, unique and can be turned back.
+A name that is not UTF-8, or holds control or format characters (bidirectional marks ...) or `%`, has
+those bytes written `%XX`. The result is printable, unique and can be turned back.
 """
 
 from __future__ import annotations
@@ -9,9 +9,16 @@ from __future__ import annotations
 import re
 from urllib.parse import unquote_to_bytes
 
-# C0 and C1 controls, DEL, line and paragraph separators, bidirectional marks, the BOM; surrogates
-# stand for bytes that are no UTF-8.
-_UNSAFE = re.compile("[\x00-\x1f%\x7f-\x9f\u061c\u200b-\u200f\u2028-\u202e\u2066-\u2069\ufeff\ud800-\udfff]")
+# C0 and C1 controls, DEL, line and paragraph separators, all format characters (bidirectional marks, zero
+# width, the BOM ...); surrogates stand for bytes that are no UTF-8. Spelt out, since an id must not change
+# with Python's Unicode tables.
+_UNSAFE = re.compile(
+    "[\x00-\x1f%\x7f-\x9f\xad\u0600-\u0605\u061c\u06dd\u070f\u0890\u0891\u08e2\u180e\u200b-\u200f\u2028-\u202e"
+    "\u2060-\u206f\ufeff\ufff9-\ufffb\ud800-\udfff\U000110bd\U000110cd\U00013430-\U0001343f"
+    "\U0001bca0-\U0001bca3\U0001d173-\U0001d17a\U000e0001-\U000e007f]"
+)
+# Bytes that are no UTF-8 come as these (os.fsdecode); the other surrogates only from text in headers.
+_BYTE = re.compile("[\udc80-\udcff]")
 
 
 def escape(name: bytes | str) -> str:
@@ -28,7 +35,8 @@ def escape(name: bytes | str) -> str:
 
 
 def _escape_character(match: re.Match[str]) -> str:
-    raw = match.group().encode("utf-8", "surrogateescape" if match.group() >= "\udc80" else "strict")
+    character = match.group()
+    raw = character.encode("utf-8", "surrogateescape" if _BYTE.match(character) else "surrogatepass")
     return "".join(f"%{byte:02X}" for byte in raw)
 
 

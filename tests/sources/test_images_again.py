@@ -7,7 +7,7 @@ import shutil
 import tempfile
 from pathlib import Path
 
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from storekeeper.observation import Fact
@@ -73,6 +73,10 @@ def remove(path: Path) -> None:
 
 
 @settings(max_examples=200, deadline=None)
+@example(
+    rounds=[(False, [("write", "a", "claims"), ("use", "a", "raw")]), (False, [("use", "a", "")])],
+    kind="ext4",
+)
 @given(
     rounds=st.lists(st.tuples(st.booleans(), st.lists(steps, max_size=4)), max_size=5),
     kind=st.sampled_from(("ext4", "xfs")),

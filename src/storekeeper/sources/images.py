@@ -356,11 +356,16 @@ class _Look:
             if key not in hidden and (self._sharing or file.evidence != "none")
         }
         for key, members in claims.items():
-            old = former.facts.get(key)
-            if old is not None and all(files.get(each) is former.files.get(each) for each in (key, *members)):
-                facts[key] = old
+            same = former.claims.get(key) == members
+            if (
+                same
+                and key in former.facts
+                and all(files.get(each) is former.files.get(each) for each in (key, *members))
+            ):
+                facts[key] = former.facts[key]
             else:
                 image = joining.joined(files[key], files, self._roots)
+                old = former.facts.get(key)
                 facts[key] = old if old == image else image
         return facts
 
