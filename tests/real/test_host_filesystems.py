@@ -83,6 +83,28 @@ def test_a_walk_stays_in_one_mount_even_of_the_same_filesystem(make: Make) -> No
     assert paths_and_skipped(root) == ({b"", b"images", b"images/disk"}, 2)
 
 
+def test_a_file_of_an_overlay_is_one_of_its_volume_though_it_shows_another_device(tmp_path: Path) -> None:
+    lower, top, root = (tmp_path / name for name in ("lower", "top", "overlay"))
+    for directory in (lower, top, root):
+        directory.mkdir()
+    (lower / "disk.raw").write_text("x")
+    run("mount", "-t", "tmpfs", "none", top)
+    opened: list[bytes] = []
+    try:
+        (top / "upper").mkdir()
+        (top / "work").mkdir()
+        layers = f"lowerdir={lower},upperdir={top}/upper,workdir={top}/work"
+        run("mount", "-t", "overlay", "-o", layers, "none", root)
+        assert (root / "disk.raw").stat().st_dev != root.stat().st_dev
+        HOST.open_images(
+            str(root), [b"disk.raw"], lambda path, _: opened.append(path),
+            failed=lambda _, error: pytest.fail(str(error)),
+        )  # fmt: skip
+    finally:
+        run("umount", "-l", root, top)
+    assert opened == [b"disk.raw"]
+
+
 @pytest.mark.needs("xfs")
 def test_extents_of_a_reflink_copy_are_those_of_its_original(make: Make) -> None:
     root = make("xfs")

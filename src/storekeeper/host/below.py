@@ -81,21 +81,22 @@ class Root:
         above, _, name = path.rpartition(b"/")
         descriptor = os.open(name, FILE_FLAGS, dir_fd=self.directory(above))
         try:
-            self.refuse(os.fstat(descriptor))
+            self.refuse(descriptor, os.fstat(descriptor))
         except OSError:
             os.close(descriptor)
             raise
         return descriptor
 
-    def refuse(self, status: os.stat_result) -> None:
-        """Raises `OSError` unless this is the status of a regular file of the volume.
+    def refuse(self, descriptor: int, status: os.stat_result) -> None:
+        """Raises `OSError` unless this is a regular file of the volume, opened in a directory of it.
 
         A file over which another one of the same filesystem was mounted is taken for that: seeing it costs
         a call for each file, and only root can mount.
         """
         if not S_ISREG(status.st_mode):
             raise OSError(errno.EINVAL, "no regular file")
-        if status.st_dev != self.device:
+        # On an overlay a file has the device of its layer. A btrfs subvolume begins with a directory.
+        if status.st_dev != self.device and self.statx.of(descriptor).mount[-1] != self.mount[-1]:
             raise _other_mount()
 
 

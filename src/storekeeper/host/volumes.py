@@ -301,7 +301,7 @@ def _open_each(
                 try:
                     status = os.fstat(descriptor)
                     if status.st_mode & _TYPE != _REGULAR or status.st_dev != device:
-                        top.refuse(status)
+                        top.refuse(descriptor, status)
                     image.row = _row(name, status)
                     image.size = status.st_size
                     image.head = os.pread(descriptor, HEAD_BYTES, 0)
