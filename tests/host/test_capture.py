@@ -18,6 +18,7 @@ from storekeeper.host.capture import Machine, content_of, load, save
 from storekeeper.host.captured import CapturedHost
 from storekeeper.host.real import RealHost
 from storekeeper.host.recording import RecordingHost
+from storekeeper.naming import escape
 from storekeeper.observation import Fact, Space
 from storekeeper.sources import SOURCES
 from storekeeper.sources.contract import Host, OpenImage, Scope
@@ -50,8 +51,8 @@ def answer(ask: Callable[[Host], Any], host: Host) -> object:
 def volume(tmp_path: Path) -> Path:
     root = tmp_path / "volume"
     (root / "team").mkdir(parents=True)
-    (root / "team/a.raw").write_bytes(os.urandom(6000) + bytes(10_000))
-    (root / b"50%\xff\n.raw".decode("utf-8", "surrogateescape")).write_bytes(b"x")
+    (root / "team/a.raw").write_bytes(b"QFI\xfb" + os.urandom(6000) + bytes(9_996))
+    (root / b"50%\xff\n.raw".decode("utf-8", "surrogateescape")).write_bytes(b"QFI\xfb")
     (root / "link").symlink_to("team")
     os.mkfifo(root / "pipe")
     return root
@@ -113,7 +114,7 @@ def test_a_question_asked_twice_gets_its_first_answer(tmp_path: Path) -> None:
 
 
 def test_what_was_not_asked_is_not_captured(tmp_path: Path) -> None:
-    host = CapturedHost(Machine(name="host"))
+    host = CapturedHost(Machine(name="host", captured_at=1.0))
     asks: list[Callable[[], object]] = [
         lambda: host.read("/x"),
         lambda: host.names("/x"),
@@ -148,7 +149,7 @@ def test_bytes_of_an_image_that_were_not_read_are_not_captured(volume: Path, tmp
     save(recording.machine, tmp_path / "capture")
     written = b"".join(file.read_bytes() for file in (tmp_path / "capture").rglob("*.json"))
     unread = (volume / "team/a.raw").read_bytes()[5300:5400]
-    assert unread.hex().encode() not in written
+    assert escape(unread).encode() not in written
 
 
 @given(st.lists(st.tuples(st.integers(0, 300), st.integers(1, 200)), max_size=8), st.randoms())
@@ -165,10 +166,12 @@ def test_content_gives_back_what_was_read_and_nothing_else(reads: list[tuple[int
 def test_a_capture_is_not_written_over_another(tmp_path: Path) -> None:
     (tmp_path / "x").touch()
     with pytest.raises(errors.Refused, match="not empty"):
-        save(Machine(name="host"), tmp_path)
+        save(Machine(name="host", captured_at=1.0), tmp_path)
 
 
-@pytest.mark.parametrize("content", ["", "{}", '{"name": 3}', '{"name": "h", "layout": 99}'])
+@pytest.mark.parametrize(
+    "content", ["", "{}", '{"name": 3}', '{"name": "h", "captured_at": 1.0, "layout": 99}']
+)
 def test_a_folder_that_is_no_capture_is_refused_with_a_sentence(tmp_path: Path, content: str) -> None:
     (tmp_path / "capture.json").write_text(content)
     with pytest.raises(errors.UsageError):
@@ -177,7 +180,7 @@ def test_a_folder_that_is_no_capture_is_refused_with_a_sentence(tmp_path: Path, 
 
 def test_a_path_that_leads_out_of_the_folder_is_not_written(tmp_path: Path) -> None:
     with pytest.raises(errors.Refused, match="plain path"):
-        save(Machine(name="host", files={"/../../escaped": b"x"}), tmp_path / "capture")
+        save(Machine(name="host", captured_at=1.0, files={"/../../escaped": b"x"}), tmp_path / "capture")
     assert not (tmp_path / "escaped").exists()
 
 

@@ -45,5 +45,5 @@ async def discover(host: Host, asker: Asker, config: str | None) -> Declaration:
     def scopes_of(_: HostView) -> Sequence[tuple[str, Scope]]:
         return [(source.name, Scope()) for source in SOURCES.values() if source.of == "host"]
 
-    view = await look(asker, kept.host_id, scopes_of)
+    view = await look(host, asker, kept.host_id, scopes_of)
     return found_on(replace(kept, image_storages={}, found=True), host, view)

@@ -89,15 +89,25 @@ async def _with_this_host(use: Callable[[Host, Asker], Awaitable[T]]) -> T:
         await workers.close()
 
 
+def clock_of(host: Host) -> Callable[[], float]:
+    """The time; of a captured machine always that of its capture, so that its document stays the same."""
+    from storekeeper.host.captured import CapturedHost
+
+    return (lambda: host.captured_at) if isinstance(host, CapturedHost) else time
+
+
 async def look(
-    asker: Asker, host_id: str, scopes_of: Callable[[HostView], Sequence[tuple[str, Scope]]]
+    host: Host,
+    asker: Asker,
+    host_id: str,
+    scopes_of: Callable[[HostView], Sequence[tuple[str, Scope]]],
 ) -> HostView:
     """Everything that one look at the host shows."""
     from storekeeper.agent.once import look_once
     from storekeeper.merge.truth import HostView
     from storekeeper.sources import SOURCES
 
-    return await look_once(asker, SOURCES, scopes_of, HostView(host_id=host_id, looks={}), time)
+    return await look_once(asker, SOURCES, scopes_of, HostView(host_id=host_id, looks={}), clock_of(host))
 
 
 async def look_at_storages(host: Host, asker: Asker, declaration: Declaration) -> Truth:
@@ -110,9 +120,9 @@ async def look_at_storages(host: Host, asker: Asker, declaration: Declaration) -
         known = found_on(declaration, host, view)
         return scopes(known, {known.host_id: view})[known.host_id]
 
-    view = await look(asker, declaration.host_id, scopes_of)
+    view = await look(host, asker, declaration.host_id, scopes_of)
     known = found_on(declaration, host, view)
-    return merge(known, {known.host_id: view}, Memory(), time())
+    return merge(known, {known.host_id: view}, Memory(), clock_of(host)())
 
 
 def found_on(declaration: Declaration, host: Host, view: HostView) -> Declaration:

@@ -61,14 +61,18 @@ def identify(file: ImageFile) -> Header | None:
 
 
 def _format_of(file: ImageFile) -> Format | None:
-    head = file.head
+    return by_head(file.head) or _by_footer(file)
+
+
+def by_head(head: bytes) -> Format | None:
+    """The format of a file that begins so."""
     for magic, row in _BY_START.get(head[:_KEY_BYTES], ()):
         if head.startswith(magic):
             return row
     for offset, magic, row in _INSIDE_HEAD:
         if head.startswith(magic, offset):
             return row
-    return _by_footer(file)
+    return None
 
 
 def _by_footer(file: ImageFile) -> Format | None:
@@ -79,7 +83,11 @@ def _by_footer(file: ImageFile) -> Format | None:
     missing = -file.size % SECTOR_BYTES
     if missing > 1:
         return None
-    footer = file.read(file.size + missing - SECTOR_BYTES, SECTOR_BYTES)
+    return by_footer(file.read(file.size + missing - SECTOR_BYTES, SECTOR_BYTES))
+
+
+def by_footer(footer: bytes) -> Format | None:
+    """The format of a file that ends with this sector."""
     for magic, row in _AT_END:
         if footer.startswith(magic):
             return row

@@ -6,6 +6,7 @@ chapter 5.
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator
 from struct import Struct
 from typing import Literal
 
@@ -114,3 +115,20 @@ def partition_table(file: ImageFile) -> Literal["", "gpt", "mbr"]:
     if used and all(first and count and first + count <= sectors for _, first, count in used):
         return "mbr"
     return ""
+
+
+def telling(head: bytes, at: Callable[[int, int], bytes]) -> Iterator[tuple[int, bytes]]:
+    """All by which `kind` and `partition_table` judge a file that begins with `head`: offsets and bytes,
+    which are magic numbers and the partition table. `at(offset, length)` gives further bytes.
+    """
+    yield from ((0, magic) for magic in _STARTS if head.startswith(magic))
+    yield from ((offset, magic) for offset, magic, _ in _INSIDE_HEAD if head.startswith(magic, offset))
+    portable = int.from_bytes(head[60:64], "little")
+    if head.startswith(b"MZ") and head.startswith(b"PE\0\0", portable):
+        yield from ((0, b"MZ"), (60, head[60:64]), (portable, b"PE\0\0"))
+    for offset in (_DESCRIPTORS_AT + 1, _DESCRIPTORS_AT + 9):
+        yield from ((offset, word) for word in _DESCRIPTOR_IDS if at(offset, len(word)) == word)
+    if head.startswith(b"\x55\xaa", _BOOT_SIGNATURE_AT):
+        yield _ENTRIES_AT, head[_ENTRIES_AT : _BOOT_SIGNATURE_AT + 2]
+        length = len(_GPT_SIGNATURE)
+        yield from ((offset, _GPT_SIGNATURE) for offset in _GPT_AT if at(offset, length) == _GPT_SIGNATURE)

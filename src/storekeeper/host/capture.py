@@ -1,6 +1,6 @@
 """A capture: everything that one host answered to the sources, as a folder that a person can read.
 
-    capture.json        the host's name and the layout's version
+    capture.json        the host's name, when it was captured, and the layout's version
     failed.json         questions that got an error: its code and its text
     files/PATH          what `read` gave
     commands/NN-X.json  a program's argv, status and output
@@ -8,7 +8,8 @@
     walks.json, looks.json, images.json, extents.json, blocks.json
 
 Paths of volumes are escaped as everywhere (`storekeeper.naming`). Contents of images and devices are the
-bytes that were read, and of these only what is not zero.
+bytes that were read, and of these only what is not zero, escaped as well: a name in a header shows as one.
+Text of several lines, such as a program's output, is an object `{"lines": [...]}`.
 """
 
 from __future__ import annotations
@@ -29,6 +30,8 @@ from storekeeper.observation import UNKNOWN
 from storekeeper.sources.contract import Directory, Domain, ExtentRow, FileRow, FilesystemSpace
 
 LAYOUT: Final = 1
+_LINES: Final = "lines"
+_ROW_CHARACTERS: Final = 120
 _ZEROS: Final = re.compile(rb"\0{32,}")
 _ERRORS: Final = {kind.code: kind for kind in errors.HostError.__subclasses__()}
 
@@ -46,10 +49,10 @@ class Failed(Struct, frozen=True):
 
 
 class Piece(Struct, frozen=True):
-    """Bytes at an offset, in hexadecimal digits."""
+    """Bytes at an offset, escaped."""
 
     at: int
-    hex: str
+    data: str
 
 
 class Content(Struct, frozen=True):
@@ -64,7 +67,7 @@ class Content(Struct, frozen=True):
             return None
         found = bytearray(length)
         for piece in self.pieces:
-            raw = bytes.fromhex(piece.hex)
+            raw = unescape(piece.data)
             start, end = max(offset, piece.at), min(offset + length, piece.at + len(raw))
             if start < end:
                 found[start - offset : end - offset] = raw[start - piece.at : end - piece.at]
@@ -127,10 +130,11 @@ class BlockRead(Struct, frozen=True):
 class Machine(Struct, kw_only=True):
     """All answers of one host. Keys are paths; of `walks`, `looks`, `images` and `extents` the root first.
 
-    `failed` is keyed by the question: the method's name, then its arguments.
+    `failed` is keyed by the question: the method's name, then its arguments. `captured_at`: epoch, seconds.
     """
 
     name: str
+    captured_at: float
     layout: int = LAYOUT
     failed: dict[str, Failed] = field(default_factory=dict)
     files: dict[str, bytes] = field(default_factory=dict)
@@ -166,7 +170,7 @@ def _pieces(offset: int, data: bytes) -> Iterable[Piece]:
     start = 0
     for end, following in [*(gap.span() for gap in _ZEROS.finditer(data)), (len(data), len(data))]:
         if end > start:
-            yield Piece(offset + start, data[start:end].hex())
+            yield Piece(offset + start, escape(data[start:end]))
         start = following
 
 
@@ -215,7 +219,8 @@ def save(machine: Machine, folder: Path) -> None:
     for number, command in enumerate(machine.commands.values(), 1):
         name = re.sub(r"[^a-z0-9]+", "-", PurePosixPath(command.argv[0]).name.lower())
         _write(folder / "commands" / f"{number:02}-{name}.json", command)
-    _write(folder / "capture.json", {"name": machine.name, "layout": machine.layout})
+    about = {"name": machine.name, "captured_at": machine.captured_at, "layout": machine.layout}
+    _write(folder / "capture.json", about)
     for kind in _KINDS:
         if answers := getattr(machine, kind):
             _write(folder / f"{kind}.json", answers)
@@ -266,13 +271,39 @@ def _absolute(place: Path) -> str:
 
 def _write(place: Path, answers: object) -> None:
     """JSON in ASCII, by the standard library: it keeps the surrogates that stand for bytes of no text."""
-    place.write_text(json.dumps(msgspec.to_builtins(answers), indent=1) + "\n", encoding="ascii")
+    place.write_text(_json(msgspec.to_builtins(answers)) + "\n", encoding="ascii")
+
+
+def _json(value: Any, indent: str = "\n") -> str:
+    """JSON for a person: text by its lines, short rows each on one line."""
+    deeper = f"{indent} "
+    if isinstance(value, str) and "\n" in value[:-1]:
+        lines = f",{deeper}".join(map(json.dumps, value.split("\n")))
+        return f'{{"{_LINES}": [{deeper}{lines}]}}'
+    if isinstance(value, dict) and value:
+        rows = [f"{json.dumps(key)}: {_json(inner, deeper)}" for key, inner in value.items()]
+        return f"{{{deeper}{f',{deeper}'.join(rows)}{indent}}}"
+    if isinstance(value, list | tuple) and value:
+        rows = [_json(inner, deeper) for inner in value]
+        if "\n" in "".join(rows) or sum(map(len, rows)) > _ROW_CHARACTERS:
+            return f"[{deeper}{f',{deeper}'.join(rows)}{indent}]"
+        return f"[{', '.join(rows)}]"
+    return json.dumps(value)
 
 
 def _read(place: Path) -> Any:
-    return json.loads(place.read_text(encoding="ascii"))
+    return json.loads(place.read_text(encoding="ascii"), object_hook=_joined)
+
+
+def _joined(told: dict[str, Any]) -> object:
+    lines = told.get(_LINES)
+    if len(told) == 1 and isinstance(lines, list) and len(lines) > 1 and isinstance(lines[0], str):
+        return "\n".join(lines)
+    return told
 
 
 _KINDS: Final = tuple(
-    name for name in Machine.__struct_fields__ if name not in {"name", "layout", "files", "commands"}
+    name
+    for name in Machine.__struct_fields__
+    if name not in {"name", "captured_at", "layout", "files", "commands"}
 )

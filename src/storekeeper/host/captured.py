@@ -52,6 +52,11 @@ class CapturedHost:
         """See `Host.name`."""
         return self._machine.name
 
+    @property
+    def captured_at(self) -> float:
+        """When it was captured (epoch, seconds): what was seen then was so then."""
+        return self._machine.captured_at
+
     def _answer(self, asked: str, subject: str, answers: Mapping[str, _V], key: str) -> _V:
         if key in answers:
             return answers[key]

@@ -16,7 +16,10 @@ _LUKS1_BYTES: Final = 592
 _LUKS1_SECRETS: Final = ((112, 20), (132, 32), *((208 + 48 * slot + 8, 32) for slot in range(8)))
 _LUKS2_SECRETS: Final = ((72 + 32, 64), (448, 64))  # salt, checksum
 _LUKS2_SLOTS_END: Final = 16 << 20  # where cryptsetup lets the payload begin
-_JSON_SECRET: Final = re.compile(rb'("(?:salt|digest)"\s*:\s*")([^"]*)')
+_JSON_SECRETS: Final = (
+    re.compile(rb'("(?:salt|digest)"\s*:\s*")([^"]*)'),
+    re.compile(rb'(")([A-Za-z0-9+/=_.-]{24,})(?=")'),  # in tokens, which hold what anyone put there
+)
 
 
 def without_key_slots(reads: Iterable[tuple[int, bytes]]) -> list[tuple[int, bytes]]:
@@ -53,4 +56,5 @@ def _zero(data: bytearray, offset: int, at: int, length: int) -> None:
 
 def _zero_json(data: bytearray) -> None:
     """Base64 of zeros is `A`; the same length keeps the offsets."""
-    data[:] = _JSON_SECRET.sub(lambda match: match[1] + b"A" * len(match[2]), bytes(data))
+    for secret in _JSON_SECRETS:
+        data[:] = secret.sub(lambda match: match[1] + b"A" * len(match[2]), bytes(data))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import time
 from collections.abc import Callable, Iterator, MutableMapping, Sequence
 from contextlib import suppress
 from pathlib import Path
@@ -24,6 +25,7 @@ from storekeeper.host.capture import (
     walked,
 )
 from storekeeper.host.captured import CapturedHost
+from storekeeper.host.contents import without_contents
 from storekeeper.host.key_slots import without_key_slots
 from storekeeper.host.stand_ins import StandIns, stand_ins_for, with_stand_ins
 from storekeeper.naming import escape
@@ -48,11 +50,11 @@ class RecordingHost:
     """Answers as `host` does, and remembers it in `machine`.
 
     A question that was asked before gets its first answer again, so that a capture agrees with itself.
-    Key slots, salts and digests of LUKS headers are not remembered.
+    Contents of files are not remembered, nor key slots, salts and digests of LUKS headers.
     """
 
-    def __init__(self, host: Host) -> None:
-        self.machine = Machine(name=host.name)
+    def __init__(self, host: Host, now: Callable[[], float] = time.time) -> None:
+        self.machine = Machine(name=host.name, captured_at=now())
         self._host = host
         self._captured = CapturedHost(self.machine)
 
@@ -237,5 +239,5 @@ class _RecordedImage:
     def captured(self, former: CapturedImage | None) -> CapturedImage:
         """What is remembered, with what a `former` inspection of the same file read."""
         before = [] if former is None else former.content.reads()
-        content = content_of([*before, *without_key_slots(self._reads)])
+        content = content_of([*before, *without_key_slots(without_contents(self._reads))])
         return CapturedImage(row=row_of(self.row), born_ns=self.born_ns, content=content)

@@ -54,7 +54,7 @@ _CREDENTIALS: Final = re.compile(rb"(://)([^/@\s\0\"'<>]+)(?=@)")
 # where other hosts are named: `nas:/export` in mounts and bricks, `//nas/share`, Gluster's XML
 _HOSTS: Final = re.compile(
     rb"(?<![\w./-])([A-Za-z][A-Za-z0-9-]*(?:\.[A-Za-z0-9-]+)*):/(?!/)"
-    rb"|(?:^|\s)//([A-Za-z][A-Za-z0-9.-]*)/|<hostname>([^<]+)</hostname>|<host name='([^']+)'",
+    rb"|(?:^|\s)//([A-Za-z][A-Za-z0-9.-]*)/|<hostname>([^<\s]+)</hostname>|<host name='([^']+)'",
     re.MULTILINE,
 )
 _VHD_HEADER_BYTES: Final = 1024

@@ -1,0 +1,37 @@
+"""Contents of files, taken out of what is captured: of a file that is no image, and of a raw image."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from storekeeper.formats import by_footer, by_head
+from storekeeper.formats.content import telling
+from storekeeper.formats.contract import SECTOR_BYTES
+from storekeeper.host.capture import content_of
+
+
+def without_contents(reads: Sequence[tuple[int, bytes]]) -> list[tuple[int, bytes]]:
+    """The reads (offset, bytes) of one file, the first of which is its head.
+
+    A file that begins with an image's header is captured as it was read. Where it begins with anything else,
+    that is someone's data, and zeroed but for what shows the file to be what it is: magic numbers, a
+    partition table, a VHD's footer.
+    """
+    (_, head), *further = reads
+    if by_head(head):
+        return list(reads)
+    if any(len(data) >= SECTOR_BYTES - 1 and by_footer(data) for _, data in further):
+        return [(0, bytes(len(head))), *further]
+    read = content_of(reads)
+    kept = list(telling(head, lambda offset, length: read.at(offset, length) or b""))
+    return [(offset, _only(kept, offset, len(data))) for offset, data in reads]
+
+
+def _only(kept: Sequence[tuple[int, bytes]], offset: int, length: int) -> bytes:
+    """What of `kept` lies in these bytes of the file; the others are zero."""
+    found = bytearray(length)
+    for at, data in kept:
+        start, end = max(at, offset), min(at + len(data), offset + length)
+        if start < end:
+            found[start - offset : end - offset] = data[start - at : end - at]
+    return bytes(found)
