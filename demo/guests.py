@@ -33,8 +33,12 @@ def libvirt_daemon(missing: list[str]) -> Iterator[bool]:
     if _answers():
         yield True
         return
+    # In a process group of its own: it must outlive a Ctrl-C, since the guests are undefined after that.
     daemon = subprocess.Popen(
-        [program("libvirtd") or ""], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+        [program("libvirtd") or ""],
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        process_group=0,
     )
     try:
         deadline = time.monotonic() + START_TIMEOUT_S

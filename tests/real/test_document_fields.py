@@ -180,6 +180,7 @@ def demo(machine: PrivateMachine, directory: Path) -> Iterator[tuple[Served, Pat
         "env",
         f"--chdir={directory}",
         f"PYTHONPATH={CHECKOUT}",
+        "setsid",
         "bash",
         "-c",
         'echo $$; exec "$@"',
@@ -204,7 +205,8 @@ def demo(machine: PrivateMachine, directory: Path) -> Iterator[tuple[Served, Pat
         assert "note: " not in printed
         yield Served(url[1], int(pid), machine), directory / "build/demo/storage"
     finally:
-        machine.run(["kill", pid], check=False)
+        # As a terminal does: Ctrl-C reaches everything that the demo has started.
+        machine.run(["bash", "-c", f"kill -INT -{pid}"], check=False)
         process.wait(timeout=30)
         process.stdout.close()
 
