@@ -6,7 +6,7 @@ alike (UTF-8 and UTF-16), and every offset stays right. Replaced are
 - host names: this host's, and those that mounts and Gluster name;
 - guests' names;
 - serial numbers that the capture holds as such;
-- IPv4, IPv6 and MAC addresses, UUIDs (in superblocks their raw bytes too);
+- IPv4, IPv6 and MAC addresses, UUIDs, where they are text, and then in superblocks their raw bytes too;
 - values behind `password=`, `secret=` and `key=`, and credentials in URLs, which become `x`.
 
 A name counts only as a whole token: not within a longer word or number; `_`, `-` and `.` end a word.
