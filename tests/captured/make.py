@@ -53,13 +53,13 @@ class Machine(NamedTuple):
 def captured(machine: Callable[[], AbstractContextManager[PrivateMachine]]) -> Callable[[Path], Path]:
     """What makes a private machine and copies into a directory what `storekeeper capture` writes there."""
 
-    def make(directory: Path) -> Path:
+    def capture(directory: Path) -> Path:
         with machine() as made:
             made.run(["unshare", "-m", "bash", "-ec", _CAPTURE, "capture", str(CHECKOUT), str(COMMAND)])
             made.shell(f"cp -r /capture {directory}")
         return directory / "capture"
 
-    return make
+    return capture
 
 
 MACHINES = {
@@ -100,23 +100,40 @@ def of_this_machine() -> set[str]:
     return {name for name in found if len(name) > 3 and name != "00:00:00:00:00:00"}
 
 
+def folders() -> list[str]:
+    """The names of all captured machines."""
+    return sorted(folder.parent.name for folder in HERE.glob("*/capture.json"))
+
+
+def make(name: str) -> None:
+    """Captures a machine anew."""
+    with tempfile.TemporaryDirectory() as directory:
+        made = MACHINES[name].make(Path(directory))
+        if left := found_in(made, {*MACHINES[name].names, *of_this_machine()}):
+            sys.exit(f"{name}: the capture still holds {', '.join(left)}")
+        shutil.rmtree(HERE / name, ignore_errors=True)
+        shutil.copytree(made, HERE / name)
+
+
+def write_golden(name: str) -> None:
+    """Writes the documents of a captured machine beside it."""
+    golden = json.dumps(msgspec.to_builtins(documents(HERE / name)), indent=1)
+    (HERE / name / "golden.json").write_text(f"{golden}\n", encoding="ascii")
+
+
 def main() -> None:
     """Captures the machines that are named, all without a name."""
-    arguments = argparse.ArgumentParser(prog="python -m tests.captured.make", description=__doc__)
-    arguments.add_argument("names", nargs="*", choices=[[], *MACHINES], metavar="NAME")
-    arguments.add_argument("--golden", action="store_true", help="only the documents, from the captures")
-    told = arguments.parse_args()
-    for name in told.names or MACHINES:
-        folder = HERE / name
+    parser = argparse.ArgumentParser(prog="python -m tests.captured.make", description=__doc__)
+    parser.add_argument("names", nargs="*", metavar="NAME")
+    parser.add_argument("--golden", action="store_true", help="only the documents, from the captures")
+    told = parser.parse_args()
+    known = folders() if told.golden else list(MACHINES)
+    if unknown := set(told.names).difference(known):
+        parser.error(f"no machine {', '.join(unknown)}; there is {', '.join(known)}")
+    for name in told.names or known:
         if not told.golden:
-            with tempfile.TemporaryDirectory() as directory:
-                made = MACHINES[name].make(Path(directory))
-                if left := found_in(made, {*MACHINES[name].names, *of_this_machine()}):
-                    sys.exit(f"{name}: the capture still holds {', '.join(left)}")
-                shutil.rmtree(folder, ignore_errors=True)
-                shutil.copytree(made, folder)
-        golden = json.dumps(msgspec.to_builtins(documents(folder)), indent=1)
-        (folder / "golden.json").write_text(f"{golden}\n", encoding="ascii")
+            make(name)
+        write_golden(name)
 
 
 if __name__ == "__main__":

@@ -11,8 +11,9 @@ from hypothesis import strategies as st
 
 from storekeeper.formats import FORMATS, content, identify, raw
 from storekeeper.formats.contract import SECTOR_BYTES, BoundedFile
+from storekeeper.host.capture import BlockRead, content_of
 from storekeeper.host.captured import CapturedHost
-from storekeeper.host.contents import without_contents
+from storekeeper.host.contents import without_contents, without_device_contents
 from storekeeper.host.real import RealHost
 from storekeeper.host.recording import RecordingHost
 from storekeeper.observation import Header
@@ -92,3 +93,26 @@ def test_a_fixed_vhd_is_known_by_its_footer_and_its_guests_first_sector_is_not_c
     (head, *further) = without_contents(file.reads)
     assert head == (0, bytes(4096))
     assert further == file.reads[1:]
+
+
+@pytest.mark.parametrize("kind", ["xfs", "ext4", "btrfs", "ocfs2"])
+def test_of_a_device_only_its_superblock_is_captured(kind: str) -> None:
+    magic = {
+        "xfs": (0, b"XFSB"),
+        "ext4": (1080, b"\x53\xef"),
+        "btrfs": (65600, b"_BHRfS_M"),
+        "ocfs2": (8192, b"OCFSV2"),
+    }
+    at, word = magic[kind]
+    data = bytearray(b"secret! " * 8704)
+    start = at & ~0x3FF
+    data[start : start + 1024] = bytes(range(256)) * 4
+    data[at : at + len(word)] = word
+    begin = 65536 if kind == "btrfs" else 0
+    read = BlockRead(
+        begin, len(data) - begin, False, len(data) - begin, content_of([(begin, bytes(data[begin:]))])
+    )
+    kept = without_device_contents(read).content
+    assert kept.read == read.content.read
+    assert b"secret" not in (kept.at(begin, len(data) - begin) or b"")
+    assert kept.at(start, 512) == bytes(data[start : start + 512])

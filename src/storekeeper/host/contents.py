@@ -1,13 +1,25 @@
-"""Contents of files, taken out of what is captured: of a file that is no image, and of a raw image."""
+"""Contents, taken out of what is captured: of files that are no image, of raw images, of devices."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Final
+
+from msgspec.structs import replace
 
 from storekeeper.formats import by_footer, by_head
 from storekeeper.formats.content import telling
 from storekeeper.formats.contract import SECTOR_BYTES
-from storekeeper.host.capture import content_of
+from storekeeper.host.capture import BlockRead, content_of
+
+# (offset, magic number there, where the superblock begins, its length), as `sources.space` and
+# `sources.ocfs2` know them
+_SUPERBLOCKS: Final = (
+    (0, b"XFSB", 0, 512),
+    (1080, b"\x53\xef", 1024, 1024),  # ext2 to ext4
+    (65600, b"_BHRfS_M", 65536, 1024),
+    *((2 * block_bytes, b"OCFSV2", 2 * block_bytes, 512) for block_bytes in (512, 1024, 2048, 4096)),
+)
 
 
 def without_contents(reads: Sequence[tuple[int, bytes]]) -> list[tuple[int, bytes]]:
@@ -25,6 +37,18 @@ def without_contents(reads: Sequence[tuple[int, bytes]]) -> list[tuple[int, byte
     read = content_of(reads)
     kept = list(telling(head, lambda offset, length: read.at(offset, length) or b""))
     return [(offset, _only(kept, offset, len(data))) for offset, data in reads]
+
+
+def without_device_contents(read: BlockRead) -> BlockRead:
+    """What was read of a device: of its bytes, superblocks alone."""
+    reads = read.content.reads()
+    kept = [
+        (begin, data[begin - offset : begin - offset + length])
+        for offset, data in reads
+        for at, magic, begin, length in _SUPERBLOCKS
+        if offset <= begin and data.startswith(magic, at - offset)
+    ]
+    return replace(read, content=content_of((at, _only(kept, at, len(data))) for at, data in reads))
 
 
 def _only(kept: Sequence[tuple[int, bytes]], offset: int, length: int) -> bytes:

@@ -9,6 +9,8 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Literal, TypeVar
 
+from msgspec.structs import replace
+
 from storekeeper import errors
 from storekeeper.host.capture import (
     BlockRead,
@@ -25,7 +27,7 @@ from storekeeper.host.capture import (
     walked,
 )
 from storekeeper.host.captured import CapturedHost
-from storekeeper.host.contents import without_contents
+from storekeeper.host.contents import without_contents, without_device_contents
 from storekeeper.host.key_slots import without_key_slots
 from storekeeper.host.stand_ins import StandIns, stand_ins_for, with_stand_ins
 from storekeeper.naming import escape
@@ -50,7 +52,8 @@ class RecordingHost:
     """Answers as `host` does, and remembers it in `machine`.
 
     A question that was asked before gets its first answer again, so that a capture agrees with itself.
-    Contents of files are not remembered, nor key slots, salts and digests of LUKS headers.
+    Contents of files are not remembered, nor key slots, salts and digests of LUKS headers. Contents of
+    devices are not saved.
     """
 
     def __init__(self, host: Host, now: Callable[[], float] = time.time) -> None:
@@ -70,7 +73,11 @@ class RecordingHost:
             Refused: the folder holds something already.
         """
         stand_ins = stand_ins or stand_ins_for(self.machine)
-        save(with_stand_ins(self.machine, stand_ins), folder)
+        blocks = {
+            device: [without_device_contents(read) for read in reads]
+            for device, reads in self.machine.blocks.items()
+        }
+        save(with_stand_ins(replace(self.machine, blocks=blocks), stand_ins), folder)
         return stand_ins
 
     def _once(self, method: str, answers: MutableMapping[str, _V], key: str, ask: Callable[[], _V]) -> _V:
@@ -141,7 +148,7 @@ class RecordingHost:
 
         def ask() -> bytes:
             data = self._host.block(device, offset, length, direct=direct)
-            content = content_of(without_key_slots([(offset, data)]))
+            content = content_of([(offset, data)])
             read = BlockRead(offset, length, direct, len(data), content)
             self.machine.blocks.setdefault(device, []).append(read)
             return data
