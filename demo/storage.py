@@ -54,9 +54,9 @@ def place(directory: Path, missing: list[str]) -> Iterator[Path]:
     mount_point = directory / "storage"
     mount_point.mkdir(parents=True, exist_ok=True)
     if os.geteuid() != 0:
-        missing.append("not root: a plain directory instead of a loop-mounted XFS, no reflink clone")
+        missing.append("not root: a plain directory instead of a loop-mounted XFS")
     elif not program("mkfs.xfs") or not Path("/dev/loop-control").exists():
-        missing.append("no mkfs.xfs or no loop devices: a plain directory, no reflink clone")
+        missing.append("no mkfs.xfs or no loop devices: a plain directory instead of an XFS")
     else:
         disk = directory / "storage.xfs"
         with disk.open("wb") as file:
@@ -91,9 +91,11 @@ def fill(root: Path, missing: list[str]) -> None:
     with (root / "database.raw").open("r+b") as file:
         file.write(os.urandom(8 << 20))
         os.fsync(file.fileno())
+    copy = root / "database_before_upgrade.raw"
     try:
-        run(["cp", "--reflink=always", str(root / "database.raw"), str(root / "database_before_upgrade.raw")])
+        run(["cp", "--reflink=always", str(root / "database.raw"), str(copy)])
     except RuntimeError:
+        copy.unlink(missing_ok=True)
         missing.append("this filesystem makes no reflinks: no reflink clone")
 
 

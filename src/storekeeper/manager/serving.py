@@ -83,7 +83,7 @@ class Station:
                 self.agent.hint(hint.source, hint.scope, hint.paths)
             else:
                 log.warning("Cannot be watched; changes are seen by the next walk",
-                            scope=hint.scope, reason=hint.text)  # fmt: skip
+                            source=hint.source, scope=hint.scope, reason=hint.text)  # fmt: skip
 
     async def _ready_at_last(self) -> None:
         await asyncio.sleep(READY_AT_THE_LATEST_S)
