@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Coroutine
 
-from storekeeper.agent.asking import WorkerAsker
+from storekeeper.agent.asking import CautiousAsker, DirectAsker, WorkerAsker
 from storekeeper.host.real import RealHost
 from storekeeper.host.workers import Workers
 from storekeeper.sources import SOURCES
@@ -59,5 +59,16 @@ def test_a_look_that_does_not_end_in_time_is_a_fault_that_hides_the_scope() -> N
         changes = await asker.ask(hurried, Scope())
         assert [(fault.code, fault.hides) for fault in changes.faults] == [("timed-out", "*")]
         assert not changes.full
+
+    run(scenario)
+
+
+def test_a_cautious_look_does_not_ask_again_what_did_not_answer_in_time() -> None:
+    async def scenario(asker: WorkerAsker, workers: Workers) -> None:
+        cautious = CautiousAsker(asker, DirectAsker(RealHost()))
+        assert (await cautious.ask(SOURCES["mounts"], Scope())).facts
+        hurried = SOURCES["mounts"]._replace(deadline_s=0.0)
+        changes = await cautious.ask(hurried, Scope())
+        assert [fault.code for fault in changes.faults] == ["timed-out"]
 
     run(scenario)

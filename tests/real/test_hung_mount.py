@@ -145,3 +145,28 @@ def test_the_usual_place_of_images_on_a_dead_mount_keeps_nothing_from_starting(t
     (volume,) = found.external_volumes
     assert (volume.mount_point, volume.status) == (place, "unknown")
     assert f"{place} does not answer on flexdev01" in volume.status_msg
+
+
+def test_a_hung_mount_is_left_out_of_a_capture_and_the_rest_is_in_it(tmp_path: Path) -> None:
+    local, far = tmp_path / "local", tmp_path / "far"
+    for directory in (local, far):
+        directory.mkdir()
+        create(directory / "image.qcow2")
+    with bound(far, tmp_path / "place") as pid:
+        declaration = declare(
+            tmp_path, external("far", tmp_path / "place", "mounted = true") + external("local", local)
+        )
+        with standing_still(pid):
+            subprocess.run(
+                [COMMAND, "capture", tmp_path / "captured", "--config", declaration], check=True, timeout=60
+            )
+        scanned = subprocess.run(
+            [COMMAND, "scan", "--captured", tmp_path / "captured"],
+            check=True,
+            capture_output=True,
+            timeout=60,
+        )
+    document = msgspec.json.decode(scanned.stdout, type=ImageStorageInfo)
+    row = {volume.volume_id: volume for volume in document.external_volumes}
+    assert (row["far"].status, row["local"].status) == ("unknown", "ok")
+    assert [image.image_id for image in row["local"].images] == ["image.qcow2"]

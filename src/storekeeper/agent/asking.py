@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Protocol
 
-from storekeeper.errors import HostError
+from storekeeper.errors import HostError, TimedOut
 from storekeeper.host.wire import Ask, Watch
 from storekeeper.host.workers import Workers
 from storekeeper.observation import Fault, Seen
@@ -91,3 +91,23 @@ class DirectAsker:
 
     async def watch(self, source: Source, scope: Scope) -> None:
         """A captured machine does not change."""
+
+
+class CautiousAsker:
+    """Asks `first`, and `then` only what that got an answer to: for a look that cannot be killed."""
+
+    def __init__(self, first: Asker, then: Asker) -> None:
+        self._first = first
+        self._then = then
+
+    async def ask(
+        self, source: Source, scope: Scope, *, full: bool = False, last: Seen | None = None
+    ) -> Changes:
+        """See `Asker`: the second answer, or the first one where that did not come in time."""
+        changes = await self._first.ask(source, scope, full=full, last=last)
+        if any(fault.code == TimedOut.code for fault in changes.faults):
+            return changes
+        return await self._then.ask(source, scope, full=full, last=last)
+
+    async def watch(self, source: Source, scope: Scope) -> None:
+        """Nothing is asked twice, so nothing need be watched."""
