@@ -8,7 +8,7 @@ from storekeeper.errors import HostError, TimedOut
 from storekeeper.host.wire import Ask, Watch
 from storekeeper.host.workers import Workers
 from storekeeper.observation import Fault, Seen
-from storekeeper.report import Changes
+from storekeeper.report import Changes, changes
 from storekeeper.sources.contract import Host, Scope, Source
 
 # Sources for which a worker knows events: kernel's (inotify, mountinfo) or libvirt's.
@@ -83,11 +83,7 @@ class DirectAsker:
         last: Seen | None = None,
     ) -> Changes:
         """Runs the probe here and now; the answer is always full."""
-        seen = source.probe(self._host, scope, last)
-        return Changes(
-            source=seen.source, scope=seen.scope, full=True, facts=list(seen.facts.values()), gone=[],
-            faults=seen.faults, took_s=seen.took_s,
-        )  # fmt: skip
+        return changes(None, source.probe(self._host, scope, last))
 
     async def watch(self, source: Source, scope: Scope) -> None:
         """A captured machine does not change."""
@@ -104,9 +100,9 @@ class CautiousAsker:
         self, source: Source, scope: Scope, *, full: bool = False, last: Seen | None = None
     ) -> Changes:
         """See `Asker`: the second answer, or the first one where that did not come in time."""
-        changes = await self._first.ask(source, scope, full=full, last=last)
-        if any(fault.code == TimedOut.code for fault in changes.faults):
-            return changes
+        answer = await self._first.ask(source, scope, full=full, last=last)
+        if any(fault.code == TimedOut.code for fault in answer.faults):
+            return answer
         return await self._then.ask(source, scope, full=full, last=last)
 
     async def watch(self, source: Source, scope: Scope) -> None:

@@ -25,6 +25,7 @@ from storekeeper.observation import Fault, Header
 
 HEAD_BYTES = 4096
 READ_LIMIT_BYTES = 1 << 20
+READ_COSTS_BYTES = 512  # at least: so that a header cannot ask for a million reads of one byte
 SECTOR_BYTES = 512
 _NO_UUID = bytes(16)
 
@@ -68,12 +69,12 @@ class BoundedFile:
     with ranges inside the file only; it may return less, when the file has shrunk meanwhile.
     """
 
-    __slots__ = ("_left", "head", "size")
+    __slots__ = ("head", "left_bytes", "size")
 
     def __init__(self, size: int, head: bytes) -> None:
         self.size = size
         self.head = head
-        self._left = READ_LIMIT_BYTES
+        self.left_bytes = READ_LIMIT_BYTES
 
     def read(self, offset: int, length: int) -> bytes:
         """As `ImageFile.read`; a range outside the file is cut to what lies inside."""
@@ -82,9 +83,10 @@ class BoundedFile:
             return b""
         if end <= len(self.head):
             return self.head[offset:end]
-        self._left -= end - offset
-        if self._left < 0:
-            raise BadHeader(f"Its header asks for over {READ_LIMIT_BYTES} bytes to be read.", code="too-much")
+        self.left_bytes -= max(end - offset, READ_COSTS_BYTES)
+        if self.left_bytes < 0:
+            text = f"The header makes one read more than {READ_LIMIT_BYTES >> 20} MiB."
+            raise BadHeader(text, code="too-much")
         return self._pread(offset, end - offset)
 
     def _pread(self, offset: int, length: int) -> bytes:

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Literal, TypeVar
 
 from storekeeper import errors
-from storekeeper.formats.contract import HEAD_BYTES, READ_LIMIT_BYTES
+from storekeeper.formats.contract import HEAD_BYTES, BoundedFile
 from storekeeper.host.capture import (
     CapturedImage,
     Machine,
@@ -17,7 +17,6 @@ from storekeeper.host.capture import (
     load,
     question,
 )
-from storekeeper.host.volumes import READ_COSTS_BYTES, too_much
 from storekeeper.naming import escape
 from storekeeper.sources.contract import (
     Directory,
@@ -159,27 +158,18 @@ class CapturedHost:
         return self._answer(question("extents", root, key), key, mapped, key)[:limit]
 
 
-class _Image:
+class _Image(BoundedFile):
     """An `OpenImage` of what was read of it then."""
 
     def __init__(self, path: str, captured: CapturedImage) -> None:
         self.row = file_row(captured.row)
         self.born_ns = captured.born_ns
-        self.size = self.row.size
         self._path = path
         self._content = captured.content
-        self._left_bytes = READ_LIMIT_BYTES
-        self.head = self._content.at(0, min(HEAD_BYTES, self.size)) or b""
+        head = self._content.at(0, min(HEAD_BYTES, self.row.size)) or b""
+        super().__init__(self.row.size, head)
 
-    def read(self, offset: int, length: int) -> bytes:
-        """See `ImageFile.read`."""
-        if offset < 0:
-            return b""
-        length = max(0, min(length, self.size - offset))
-        if length and offset + length > len(self.head):
-            self._left_bytes -= max(length, READ_COSTS_BYTES)
-        if self._left_bytes < 0:
-            raise too_much()
+    def _pread(self, offset: int, length: int) -> bytes:
         data = self._content.at(offset, length)
         if data is None:
             raise errors.NotCaptured(

@@ -11,8 +11,7 @@ from dataclasses import dataclass, field
 from stat import S_ISREG
 from typing import TypeVar
 
-from storekeeper import errors
-from storekeeper.formats.contract import HEAD_BYTES, READ_LIMIT_BYTES
+from storekeeper.formats.contract import HEAD_BYTES, READ_LIMIT_BYTES, BoundedFile
 from storekeeper.host.below import FILE_FLAGS, Root
 from storekeeper.host.failures import failing_for, failure
 from storekeeper.host.libc import Statx
@@ -20,7 +19,6 @@ from storekeeper.naming import escape
 from storekeeper.sources.contract import Directory, FileRow, OpenImage
 
 _CHUNK = 256  # entries that one thread looks at in one go
-READ_COSTS_BYTES = 512  # at least: so that a header cannot ask for a million reads of one byte
 
 _GONE = {errno.ENOENT, errno.ENOTDIR, errno.ELOOP, errno.EXDEV}
 _TYPE, _REGULAR = 0o170000, 0o100000  # of st_mode
@@ -218,19 +216,17 @@ def look(root: str, paths: Sequence[bytes]) -> Iterator[FileRow | None]:
 # --- opening images -------------------------------------------------------------------------------
 
 
-class _Image:
+class _Image(BoundedFile):
     """An `OpenImage`. One a thread, turned to one file after the other: keep nothing of it."""
 
-    __slots__ = ("_statx", "descriptor", "head", "left_bytes", "path", "row", "size")
+    __slots__ = ("_statx", "descriptor", "path", "row")
 
     row: FileRow
-    size: int
-    head: bytes
     path: bytes
     descriptor: int
-    left_bytes: int
 
     def __init__(self, statx: Statx) -> None:
+        super().__init__(0, b"")
         self._statx = statx
 
     @property
@@ -239,28 +235,11 @@ class _Image:
         with failing_for(self.path):
             return self._statx.of(self.descriptor).born_ns
 
-    def read(self, offset: int, length: int) -> bytes:
-        """See `ImageFile.read`."""
-        if offset < 0:
-            return b""
-        length = min(length, self.size - offset)
-        if length <= 0:
-            return b""
-        if offset + length <= len(self.head):
-            return self.head[offset : offset + length]
-        self.left_bytes -= max(length, READ_COSTS_BYTES)
-        if self.left_bytes < 0:
-            raise too_much()
+    def _pread(self, offset: int, length: int) -> bytes:
         try:
             return os.pread(self.descriptor, length, offset)
         except OSError as error:
             raise failure(self.path, error) from error
-
-
-def too_much() -> errors.BadHeader:
-    """The error of an inspection that reads without end."""
-    text = f"The header makes one read more than {READ_LIMIT_BYTES >> 20} MiB."
-    return errors.BadHeader(text, code="too-much")
 
 
 def open_images(
