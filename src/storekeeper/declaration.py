@@ -43,9 +43,23 @@ class ImageStorage(Struct, frozen=True, kw_only=True):
     volumes: tuple[Volume, ...]
 
 
+class Host(Struct, frozen=True, kw_only=True):
+    """A declared host: one that may join. Hosts that a storage links are declared by that alone."""
+
+    host_id: str
+    description: str = ""
+
+
+class Declared(Struct, frozen=True, kw_only=True):
+    """What was declared through the API, as the database holds it."""
+
+    image_storages: dict[str, ImageStorage] = {}
+    hosts: dict[str, Host] = {}
+
+
 class Declaration(Struct, frozen=True, kw_only=True):
     """Everything declared. `host_id` is this host's; `found` when no file was there and this is what
-    the host was seen to have. Time-outs in seconds.
+    the host was seen to have. Time-outs in seconds. `every_s`: pauses of sources that are not their own.
     """
 
     host_id: str
@@ -54,3 +68,5 @@ class Declaration(Struct, frozen=True, kw_only=True):
     database: str = DEFAULT_DATABASE
     host_timeout_s: float = 60.0
     found: bool = False
+    hosts: dict[str, Host] = {}
+    every_s: dict[str, float] = {}

@@ -133,6 +133,76 @@ class ManagerResult(Struct, frozen=True, kw_only=True):
     message: str = ""
 
 
+HostState = Literal["running", "stopped", "unknown", "unavailable", "incompatible"]
+
+
+class HostBasicInfo(Struct, frozen=True, kw_only=True):
+    """One row of `GET /hosts`."""
+
+    host_id: str
+    status: HostState
+
+
+class HostInfo(Struct, frozen=True, kw_only=True):
+    """The answer to `GET /hosts/{id}`. Numbers are text, as in the API this comes from; `""` is unknown.
+
+    `physical_ram` in MB. `error_msg`: why the host is not `running`, or what is wrong with its reports.
+    """
+
+    host_id: str
+    hypervisor: str
+    cpu_type: str
+    description: str
+    physical_cores: str
+    physical_ram: str
+    host_address: str
+    desired_state: Literal["running"]
+    current_state: HostState
+    error_msg: str
+    image_storages: list[str]
+    agent_version: str
+    last_report: str
+
+
+class GuestBasicInfo(Struct, frozen=True, kw_only=True):
+    """One row of `GET /guests`. `current_host` is `""` where it does not run."""
+
+    guest_id: str
+    guest_type: Literal["normal", "template", "clone", "volatile"]
+    pool_id: str
+    desired_state: str
+    current_state: Literal["unknown", "running", "stopped", "paused", "suspended", "migrating"]
+    current_host: str
+
+
+class GuestInfo(Struct, frozen=True, kw_only=True):
+    """The answer to `GET /guests/{id}`. `disk_list`: its images and clones; `direct_disk_list`: disks given
+    to it whole.
+    """
+
+    guest_id: str
+    guest_type: Literal["normal", "template", "clone", "volatile"]
+    pool_id: str
+    desired_state: str
+    current_state: Literal["unknown", "running", "stopped", "paused", "suspended", "migrating"]
+    current_host: str
+    uuid: str
+    hosts: list[str]
+    parent_template: str
+    clone_list: list[str]
+    disk_list: list[DiskInfo]
+    direct_disk_list: list[str]
+
+
+class DiskInfo(Struct, frozen=True, gc=False):
+    """An image or clone that a guest owns."""
+
+    image_id: str
+    volume_id: str
+    image_storage_id: str
+    size_mb: int
+
+
 class FaultDetail(Struct, frozen=True, gc=False):
     """Something that could not be seen, or that lies. `code` is stable, `text` a sentence."""
 

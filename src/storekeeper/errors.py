@@ -136,6 +136,45 @@ class Refused(StorekeeperError):
     exit_code = EXIT_REFUSED
 
 
+class NotAuthenticated(StorekeeperError):
+    """The request carries no credential, or one that holds no more."""
+
+    code = "not-authenticated"
+    http_status = 401
+    exit_code = EXIT_REFUSED
+
+
+class Conflict(StorekeeperError):
+    """What is asked for contradicts what there is: an id that is taken, a host that is still linked."""
+
+    code = "conflict"
+    http_status = 409
+    exit_code = EXIT_REFUSED
+
+
+class FullReportNeeded(StorekeeperError):
+    """The manager has not what this report follows on; the agent is to tell everything."""
+
+    code = "full-report-needed"
+    http_status = 409
+
+
+class Superseded(StorekeeperError):
+    """A later run of this host's agent reports already; this one is to stop."""
+
+    code = "superseded"
+    http_status = 409
+    exit_code = EXIT_REFUSED
+
+
+class Incompatible(StorekeeperError):
+    """The agent's version and the manager's could misunderstand each other."""
+
+    code = "incompatible"
+    http_status = 426
+    exit_code = EXIT_REFUSED
+
+
 class HostError(StorekeeperError):
     """A question that a host could not answer. Sources turn it into a `Fault` of the same `code`.
 

@@ -9,7 +9,10 @@ from msgspec.structs import replace
 
 from storekeeper.merge.truth import HostView, Look
 from storekeeper.observation import Fact, Fault, Seen, Space
+from storekeeper.sources.contract import Scope
 
+# Raised when an agent and a manager of different versions could misunderstand each other.
+PROTOCOL = 1
 SPACE_CHANGE_BYTES = 1 << 20
 SPACE_CHANGE_SHARE = 10_000
 
@@ -17,7 +20,8 @@ SPACE_CHANGE_SHARE = 10_000
 class Changes(Struct, frozen=True, kw_only=True):
     """How a `Seen` became another.
 
-    `full`: `facts` is all there is; else `gone` were removed and `facts` were added or replaced.
+    `full`: `facts` is all there is; else `gone` were removed and `facts` were added or replaced. `age_s`:
+    how long ago the host looked, by its own steady clock, when this left it.
     """
 
     source: str
@@ -27,6 +31,49 @@ class Changes(Struct, frozen=True, kw_only=True):
     gone: list[str]
     faults: tuple[Fault, ...]
     took_s: float = 0.0
+    age_s: float = 0.0
+
+
+class Report(Struct, frozen=True, kw_only=True):
+    """What one host tells at one time. Applied whole or not at all.
+
+    `run` grows with each start of the agent on this host, `number` counts its reports from 1. A report
+    that is not `full` follows on the one before; a `full` one stands alone: all its changes are full, and
+    they are all that the agent knows. `machine_id` says which machine this is, `boot_id` which of its
+    boots; `sent_at` is the host's own clock (epoch seconds), which is shown and never used.
+    """
+
+    host_id: str
+    version: str
+    protocol: int
+    machine_id: str
+    boot_id: str
+    run: int
+    number: int
+    full: bool
+    sent_at: float
+    changes: list[Changes]
+
+
+class Acknowledged(Struct, frozen=True, kw_only=True):
+    """The manager has applied this report, now or before. `scopes`: the version of the host's scopes."""
+
+    run: int
+    number: int
+    scopes: str
+
+
+class Scopes(Struct, frozen=True, kw_only=True):
+    """Where a host is to look. `version` is a digest of all the rest, the same from every manager.
+
+    `report_every_s`: the longest an agent may be silent. `every_s`: pauses of sources that are not their
+    own, by name.
+    """
+
+    version: str
+    scopes: list[tuple[str, Scope]]
+    report_every_s: float
+    every_s: dict[str, float] = {}
 
 
 def hidden(key: str, faults: Iterable[Fault]) -> bool:

@@ -11,11 +11,17 @@ from litestar.exceptions import HTTPException
 from litestar.response import Response
 from litestar.types import ASGIApp
 
+from storekeeper.api.agents import Agents
 from storekeeper.api.answers import failure
 from storekeeper.api.contract import Manager
+from storekeeper.api.declaring import Declaring
 from storekeeper.api.door import door, our_fault
+from storekeeper.api.events import Events
+from storekeeper.api.guests import Guests
+from storekeeper.api.hosts import Hosts
 from storekeeper.api.openapi import NO_SUCH_ROUTE, AnyRequest, Prepared, config
 from storekeeper.api.routes import ImageStorages, ManagerItself, response
+from storekeeper.api.tokens import Tokens
 from storekeeper.errors import NoSuchRoute, StorekeeperError, UsageError
 
 log = structlog.get_logger()
@@ -25,7 +31,7 @@ def create_app(manager: Manager, manager_id: str = "") -> ASGIApp:
     """The API of one manager. `manager_id`: what it calls itself, by default nothing."""
     prepared = Prepared()
     app = Litestar(
-        route_handlers=[ImageStorages, ManagerItself],
+        route_handlers=[ImageStorages, ManagerItself, Hosts, Guests, Declaring, Events, Agents, Tokens],
         state=State({"manager": manager, "manager_id": manager_id}),
         openapi_config=config(prepared),
         exception_handlers={StorekeeperError: _told, HTTPException: _translated, Exception: _hidden},
