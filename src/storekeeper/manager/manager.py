@@ -24,6 +24,7 @@ from storekeeper.database import Store
 from storekeeper.database.store import Applied
 from storekeeper.declaration import Declaration
 from storekeeper.document import ImageStorageBasicInfo
+from storekeeper.manager.events import Events, steps
 from storekeeper.manager.published import Published, publish
 from storekeeper.merge import merge
 from storekeeper.merge.discovery import discover
@@ -74,6 +75,7 @@ class Manager:
         self._written_memory: Memory | None = self._truth.memory
         self._unwritten: list[Applied] = []
         self.ready = False
+        self.events = Events()
 
     # --- what is asked of it --------------------------------------------------------------------
 
@@ -120,9 +122,14 @@ class Manager:
         self._dirty.clear()
         views = self._views
         self._declaration = declared(self._declaration, views, self._directories)
-        self._truth, self._published, self._listing = await asyncio.to_thread(
-            _published, self._declaration, views, self._truth, self._clock(), self._published, self._listing
+        former, known = self._truth, self._published
+        truth, published, listing = await asyncio.to_thread(
+            _published, self._declaration, views, former, self._clock(), known, self._listing
         )
+        if published != known:
+            changed = await asyncio.to_thread(steps, former, truth, known, published)
+            self.events.add(changed)
+        self._truth, self._published, self._listing = truth, published, listing
         for host_id, wanted in scopes(self._declaration, views, self._truth).items():
             self._rescope(host_id, wanted)
         self.ready = self.ready or self._answered()
