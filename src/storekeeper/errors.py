@@ -128,6 +128,14 @@ class NotKnown(StorekeeperError):
     exit_code = EXIT_NOT_KNOWN
 
 
+class StoreError(StorekeeperError):
+    """The database does not answer or cannot be written: nothing of what was to be done in it is done."""
+
+    code = "not-known"
+    http_status = 503
+    exit_code = EXIT_NOT_KNOWN
+
+
 class Refused(StorekeeperError):
     """Storekeeper will not do this, and says why."""
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import json
-import sqlite3
 from collections.abc import Callable, Coroutine
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -14,6 +13,7 @@ import pytest
 
 from storekeeper.database import Store, open_store
 from storekeeper.declaration import Declaration
+from storekeeper.errors import StoreError
 from storekeeper.manager.manager import Manager
 from storekeeper.observation import Fact, Fault, Seen
 from storekeeper.report import Changes, changes
@@ -161,17 +161,25 @@ def test_after_a_restart_the_last_truth_is_there_with_its_age(tmp_path: Path) ->
     run(scenario)
 
 
-def test_a_store_that_cannot_be_written_costs_no_document() -> None:
-    class Full(Store):
-        def write(self, *_: object) -> None:
-            raise sqlite3.OperationalError("database or disk is full")
+def test_a_database_that_is_away_costs_no_document_and_gets_it_all_later(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def away(*_: object) -> None:
+        raise StoreError("The database does not answer")
 
     async def scenario() -> None:
-        desk = Desk(store=Full(":memory:"))
-        desk.tell_all(image("a.qcow2"))
-        await desk.manager.publish()
+        desk = Desk()
+        with monkeypatch.context() as patch:
+            patch.setattr(desk.store, "write", away)
+            desk.tell_all(image("a.qcow2"))
+            await desk.manager.publish()
+            await desk.manager.write_behind()
+            assert desk.document()["external_volumes"][0]["status"] == "ok"
+            desk.tell("images", image("b.qcow2"))
+            await desk.manager.write_behind()
         await desk.manager.write_behind()
-        assert desk.document()["external_volumes"][0]["status"] == "ok"
+        assert desk.store.views() == {"h1": desk.manager.view("h1")}
+        assert desk.store.memory() == desk.manager.truth().memory
 
     run(scenario)
 

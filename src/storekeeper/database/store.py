@@ -1,42 +1,44 @@
-"""The store: first looks, decided parents, and the last look of every source (which is the header cache).
+"""The store: first looks, decided parents, the last look of every source (which is the header cache);
+credentials, and what was declared through the API.
 
-All of it but `memory` is what agents would say again, so a lost transaction costs a reread, never the
-truth. WAL with `synchronous=NORMAL`: consistent after a kill at any moment.
+Looks are what agents would say again, so a lost transaction of theirs costs a reread, never the truth.
 """
 
 from __future__ import annotations
 
-import sqlite3
-from collections.abc import Iterable
-from contextlib import closing
-from pathlib import Path
-from urllib.parse import urlsplit
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from hashlib import blake2b
+from typing import Any, TypeVar
 
 import msgspec
+from msgspec.structs import asdict, replace
+from sqlalchemy import Connection, Delete, Engine, Table, bindparam, delete, func, select
+from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 
-from storekeeper.errors import DeclarationError, NotKnown
+from storekeeper.credentials import Credential
+from storekeeper.database.tables import CREDENTIALS, FACTS, HOSTS, IMAGE_STORAGES, LOOKS, MEMORY
+from storekeeper.declaration import Declared, Host, ImageStorage
+from storekeeper.errors import StoreError
 from storekeeper.merge.truth import HostView, Look, Memory
 from storekeeper.observation import Fact, Fault, Seen
 from storekeeper.report import Changes
 
-# Raised when the tables or the facts in them change shape: what older versions kept is then asked anew,
-# save `memory`, whose fields only ever grow.
-SHAPE = 1
-
-_TABLES = """
-CREATE TABLE IF NOT EXISTS memory (id INTEGER PRIMARY KEY CHECK (id = 1), value BLOB NOT NULL);
-CREATE TABLE IF NOT EXISTS looks (
-    host_id TEXT, source TEXT, scope TEXT, faults BLOB NOT NULL, at REAL NOT NULL, good_at REAL NOT NULL,
-    PRIMARY KEY (host_id, source, scope)) WITHOUT ROWID;
-CREATE TABLE IF NOT EXISTS facts (
-    host_id TEXT, source TEXT, scope TEXT, key TEXT, fact BLOB NOT NULL,
-    PRIMARY KEY (host_id, source, scope, key)) WITHOUT ROWID;
-"""
+# Execution option of a writing transaction: whether it must survive a power cut.
+DURABLE = "storekeeper_durable"
+# Held by whoever changes what is declared; any number that nobody else uses.
+DECLARING_LOCK = 0x53746F72_00000002
+READ_AT_ONCE = 5_000
 
 _encode = msgspec.msgpack.Encoder().encode
 _decode_fact = msgspec.msgpack.Decoder(Fact).decode
 _decode_faults = msgspec.msgpack.Decoder(tuple[Fault, ...]).decode
 _decode_memory = msgspec.msgpack.Decoder(Memory).decode
+
+Row = dict[str, Any]
+ScopeKey = tuple[str, str, str]
+One = TypeVar("One", ImageStorage, Host)
 
 
 class Applied(msgspec.Struct, frozen=True, kw_only=True):
@@ -47,42 +49,57 @@ class Applied(msgspec.Struct, frozen=True, kw_only=True):
     look: Look
 
 
-class Store:
-    """One SQLite file (or memory). Used by one thread at a time."""
+def whole(applied: Iterable[Applied]) -> list[Applied]:
+    """The same end as one full write a scope: what is to be tried again after a write that failed."""
+    last = {(each.host_id, each.changes.source, each.changes.scope): each for each in applied}
+    return [replace(each, changes=replace(each.changes, full=True)) for each in last.values()]
 
-    def __init__(self, path: str) -> None:
-        self._connection = sqlite3.connect(path, check_same_thread=False, isolation_level=None)
-        self._connection.execute("PRAGMA journal_mode=WAL")
-        self._connection.execute("PRAGMA synchronous=NORMAL")
-        with self._connection:
-            self._connection.executescript(_TABLES)
-            if self._connection.execute("PRAGMA user_version").fetchone()[0] != SHAPE:
-                self._connection.executescript("DELETE FROM facts; DELETE FROM looks")
-                self._connection.execute(f"PRAGMA user_version={SHAPE}")
+
+class Store:
+    """The tables of one database. Its methods may be called from any thread; several processes may share
+    the database.
+
+    Every method raises `StoreError` where the database does not answer or cannot be written; what it was to
+    do is then not done, and may be tried again.
+    """
+
+    def __init__(self, engine: Engine) -> None:
+        self._engine = engine
+        insert = postgresql.insert if engine.dialect.name == "postgresql" else sqlite.insert
+        self._put = {table: _upsert(insert(table)) for table in (MEMORY, LOOKS, FACTS, CREDENTIALS)}
+        self._put |= {table: _upsert(insert(table)) for table in (IMAGE_STORAGES, HOSTS)}
 
     def close(self) -> None:
-        """Ends the connection; the file is whole."""
-        self._connection.close()
+        """Ends the connections; the database is whole."""
+        self._engine.dispose()
+
+    # --- what the manager saw -------------------------------------------------------------------
 
     def memory(self) -> Memory:
         """What the merge remembered last, or nothing."""
-        row = self._connection.execute("SELECT value FROM memory").fetchone()
-        return _decode_memory(row[0]) if row else Memory()
+        with self._reading() as connection:
+            value = connection.execute(select(MEMORY.c.value)).scalar()
+        return _decode_memory(value) if value else Memory()
 
     def views(self) -> dict[str, HostView]:
         """The last looks of every host, as they were written."""
         looks: dict[str, dict[tuple[str, str], Look]] = {}
-        facts: dict[tuple[str, str, str], dict[str, Fact]] = {}
-        for host_id, source, scope, key, blob in self._connection.execute("SELECT * FROM facts"):
-            facts.setdefault((host_id, source, scope), {})[key] = _decode_fact(blob)
-        for host_id, source, scope, faults, at, good_at in self._connection.execute("SELECT * FROM looks"):
-            seen = Seen(
-                source=source,
-                scope=scope,
-                facts=facts.get((host_id, source, scope), {}),
-                faults=_decode_faults(faults),
+        facts: dict[ScopeKey, dict[str, Fact]] = {}
+        with self._reading() as connection:
+            rows = connection.execution_options(yield_per=READ_AT_ONCE).execute(
+                select(FACTS.c.host_id, FACTS.c.source, FACTS.c.scope, FACTS.c.fact)
             )
-            looks.setdefault(host_id, {})[source, scope] = Look(seen=seen, at=at, good_at=good_at)
+            for host_id, source, scope, blob in rows:
+                fact = _decode_fact(blob)
+                facts.setdefault((host_id, source, scope), {})[fact.key] = fact
+            for host_id, source, scope, faults, at, good_at in connection.execute(select(LOOKS)):
+                seen = Seen(
+                    source=source,
+                    scope=scope,
+                    facts=facts.get((host_id, source, scope), {}),
+                    faults=_decode_faults(faults),
+                )
+                looks.setdefault(host_id, {})[source, scope] = Look(seen=seen, at=at, good_at=good_at)
         return {
             host_id: HostView(
                 host_id=host_id, looks=those, reported_at=max(look.at for look in those.values())
@@ -92,66 +109,192 @@ class Store:
 
     def write(self, applied: Iterable[Applied], memory: Memory | None) -> None:
         """Writes reports, in order, and the memory if it is given: all of it or nothing."""
-        execute, executemany = self._connection.execute, self._connection.executemany
-        execute("BEGIN IMMEDIATE")
-        try:
-            for each in applied:
-                change, look = each.changes, each.look
-                scope = (each.host_id, change.source, change.scope)
-                execute("INSERT OR REPLACE INTO looks VALUES (?, ?, ?, ?, ?, ?)",
-                        (*scope, _encode(look.seen.faults), look.at, look.good_at))  # fmt: skip
-                rows = change.facts
-                if change.full:
-                    execute("DELETE FROM facts WHERE host_id=? AND source=? AND scope=?", scope)
-                    rows = list(look.seen.facts.values())
-                executemany("DELETE FROM facts WHERE host_id=? AND source=? AND scope=? AND key=?",
-                            [(*scope, key) for key in change.gone])  # fmt: skip
-                executemany("INSERT OR REPLACE INTO facts VALUES (?, ?, ?, ?, ?)",
-                            [(*scope, fact.key, _encode(fact)) for fact in rows])  # fmt: skip
+        batch = _Batch()
+        for each in applied:
+            batch.add(each)
+        with self._writing(durable=False) as connection:
+            # First, and in one order everywhere: whoever holds a look's row holds its facts, so that two
+            # managers never wait for each other.
+            self._put_all(connection, LOOKS, [batch.looks[scope] for scope in sorted(batch.looks)])
+            _delete_all(connection, _DELETE_SCOPE, [_scope_row(scope) for scope in batch.cleared])
+            _delete_all(connection, _DELETE_FACT, batch.gone())
+            self._put_all(connection, FACTS, batch.facts())
             if memory is not None:
-                execute("INSERT OR REPLACE INTO memory VALUES (1, ?)", (_encode(memory),))
-        except BaseException:
-            execute("ROLLBACK")
-            raise
-        execute("COMMIT")
+                self._put_all(connection, MEMORY, [{"id": 1, "value": _encode(memory)}])
+
+    # --- who may ask ----------------------------------------------------------------------------
+
+    def credentials(self) -> list[Credential]:
+        """Every credential, expired ones too, the oldest first."""
+        order = (CREDENTIALS.c.created_at, CREDENTIALS.c.credential_id)
+        with self._reading() as connection:
+            rows = connection.execute(select(CREDENTIALS).order_by(*order)).mappings().all()
+        return [Credential(**row) for row in rows]
+
+    def put_credential(self, credential: Credential) -> None:
+        """Keeps a credential, instead of an earlier one of the same id. On disk when this returns."""
+        with self._writing(durable=True) as connection:
+            self._put_all(connection, CREDENTIALS, [asdict(credential)])
+
+    def delete_credential(self, credential_id: str) -> bool:
+        """Forgets a credential; whether it was there. Of several callers one is told so."""
+        with self._writing(durable=True) as connection:
+            gone = connection.execute(delete(CREDENTIALS).where(CREDENTIALS.c.credential_id == credential_id))
+            return gone.rowcount > 0
+
+    # --- what is declared -----------------------------------------------------------------------
+
+    def declared(self) -> Declared:
+        """What was declared through the API."""
+        with self._reading() as connection:
+            return _declared(connection)
+
+    def declare(self, change: Callable[[Declared], Declared]) -> Declared:
+        """Replaces what is declared by what `change` makes of it, and returns that.
+
+        One at a time over all processes that share the database. What `change` raises leaves everything as
+        it was. On disk when this returns.
+        """
+        with self._writing(durable=True) as connection:
+            if self._engine.dialect.name == "postgresql":
+                connection.execute(select(func.pg_advisory_xact_lock(DECLARING_LOCK)))
+            before = _declared(connection)
+            after = change(before)
+            self._replace(connection, IMAGE_STORAGES, before.image_storages, after.image_storages)
+            self._replace(connection, HOSTS, before.hosts, after.hosts)
+        return after
+
+    def _replace(
+        self, connection: Connection, table: Table, before: Mapping[str, One], after: Mapping[str, One]
+    ) -> None:
+        (name,) = table.primary_key.columns.keys()
+        gone = before.keys() - after.keys()
+        if gone:
+            connection.execute(delete(table).where(table.c[name].in_(gone)))
+        changed = [
+            {name: key, "declared": msgspec.json.encode(value).decode()}
+            for key, value in after.items()
+            if before.get(key) != value
+        ]
+        self._put_all(connection, table, changed)
+
+    # --- transactions ---------------------------------------------------------------------------
+
+    @contextmanager
+    def _reading(self) -> Iterator[Connection]:
+        with _told(), self._engine.begin() as connection:
+            yield connection
+
+    @contextmanager
+    def _writing(self, *, durable: bool) -> Iterator[Connection]:
+        with _told(), self._engine.execution_options(**{DURABLE: durable}).begin() as connection:
+            yield connection
+
+    def _put_all(self, connection: Connection, table: Table, rows: list[Row]) -> None:
+        if rows:
+            connection.execute(self._put[table], rows)
 
 
-def open_store(url: str) -> Store:
-    """The store that `manager.database` names: `sqlite:///PATH`, or `sqlite://` for one in memory.
+class _Batch:
+    """What several reports in order come to, so that each table is written once."""
 
-    A file that is no database is moved aside, never overwritten: all but first looks will be seen again.
+    def __init__(self) -> None:
+        self.looks: dict[ScopeKey, Row] = {}
+        self.cleared: set[ScopeKey] = set()
+        self._facts: dict[ScopeKey, dict[str, Fact | None]] = {}
 
-    Raises:
-        DeclarationError: another kind of database, or a relative path.
-        NotKnown: the file cannot be opened or made.
-    """
-    parts = urlsplit(url)
-    if parts.scheme != "sqlite" or parts.netloc or (parts.path and not parts.path.startswith("//")
-                                                    and not parts.path.startswith("/")):  # fmt: skip
-        raise DeclarationError("manager.database", f"{url!r} is not served; write sqlite:///PATH")
-    if not parts.path:
-        return Store(":memory:")
-    path = Path(parts.path)
+    def add(self, applied: Applied) -> None:
+        change, look = applied.changes, applied.look
+        scope = (applied.host_id, change.source, change.scope)
+        self.looks[scope] = {
+            **_scope_row(scope),
+            "faults": _encode(look.seen.faults),
+            "at": look.at,
+            "good_at": look.good_at,
+        }
+        if change.full:
+            self.cleared.add(scope)
+            self._facts[scope] = dict(look.seen.facts)
+            return
+        facts = self._facts.setdefault(scope, {})
+        facts.update(dict.fromkeys(change.gone))
+        facts.update((fact.key, fact) for fact in change.facts)
+
+    def gone(self) -> list[Row]:
+        """The keys of facts that are no more. What is cleared as a whole needs none."""
+        return [
+            {**_scope_row(scope), "key_digest": _digest(key)}
+            for scope, facts in self._facts.items()
+            if scope not in self.cleared
+            for key, fact in facts.items()
+            if fact is None
+        ]
+
+    def facts(self) -> list[Row]:
+        """The rows of facts that are new or changed."""
+        return [
+            {
+                "host_id": host_id,
+                "source": source,
+                "scope": scope,
+                "key_digest": _digest(key),
+                "fact": _encode(fact),
+            }
+            for (host_id, source, scope), facts in self._facts.items()
+            for key, fact in facts.items()
+            if fact is not None
+        ]
+
+
+_IN_SCOPE = [FACTS.c[name] == bindparam(name) for name in ("host_id", "source", "scope")]
+_DELETE_SCOPE = delete(FACTS).where(*_IN_SCOPE)
+_DELETE_FACT = delete(FACTS).where(*_IN_SCOPE, FACTS.c.key_digest == bindparam("key_digest"))
+
+
+def _digest(key: str) -> bytes:
+    return blake2b(key.encode(), digest_size=16).digest()
+
+
+def _scope_row(scope: ScopeKey) -> Row:
+    return dict(zip(("host_id", "source", "scope"), scope, strict=True))
+
+
+def _upsert(insert: Any) -> Any:
+    """An insert that replaces the row of the same primary key. Both dialects have it, with no common type."""
+    table = insert.table
+    keys = list(table.primary_key.columns)
+    rest = {column.name: insert.excluded[column.name] for column in table.c if column not in set(keys)}
+    return insert.on_conflict_do_update(index_elements=keys, set_=rest)
+
+
+def _delete_all(connection: Connection, statement: Delete, rows: list[Row]) -> None:
+    if rows:
+        connection.execute(statement, rows)
+
+
+def _declared(connection: Connection) -> Declared:
+    storages = [
+        msgspec.json.decode(text, type=ImageStorage)
+        for text in connection.execute(select(IMAGE_STORAGES.c.declared)).scalars()
+    ]
+    hosts = [
+        msgspec.json.decode(text, type=Host)
+        for text in connection.execute(select(HOSTS.c.declared)).scalars()
+    ]
+    return Declared(
+        image_storages={each.image_storage_id: each for each in storages},
+        hosts={each.host_id: each for each in hosts},
+    )
+
+
+@contextmanager
+def _told() -> Iterator[None]:
+    """Failures of the database as this project's error, without statements and values."""
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        _set_aside_if_broken(path)
-        return Store(str(path))
-    except (OSError, sqlite3.Error) as error:
-        raise NotKnown(
-            f"The database {path} cannot be opened ({error}); "
-            "set manager.database to a place that this user may write"
+        yield
+    except SQLAlchemyError as error:
+        cause = error.orig if isinstance(error, DBAPIError) else error
+        raise StoreError(
+            f"The database does not answer or cannot be written ({str(cause).partition(chr(10))[0]}); "
+            "see that it runs and has room, and try again"
         ) from error
-
-
-def _set_aside_if_broken(path: Path) -> None:
-    if not path.exists():
-        return
-    try:
-        with closing(sqlite3.connect(path)) as connection:
-            sound = connection.execute("PRAGMA quick_check").fetchone()[0] == "ok"
-    except sqlite3.DatabaseError:
-        sound = False
-    if not sound:
-        path.replace(path.with_suffix(".broken"))
-        for extra in ("-wal", "-shm"):
-            Path(f"{path}{extra}").unlink(missing_ok=True)

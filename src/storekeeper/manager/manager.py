@@ -12,7 +12,6 @@ Order matters here. The invariants:
 from __future__ import annotations
 
 import asyncio
-import sqlite3
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from time import time
@@ -21,9 +20,10 @@ import msgspec
 import structlog
 
 from storekeeper.database import Store
-from storekeeper.database.store import Applied
+from storekeeper.database.store import Applied, whole
 from storekeeper.declaration import Declaration
 from storekeeper.document import ImageStorageBasicInfo
+from storekeeper.errors import StoreError
 from storekeeper.manager.events import Events, steps
 from storekeeper.manager.published import Published, publish
 from storekeeper.merge import merge
@@ -161,9 +161,10 @@ class Manager:
         try:
             await asyncio.to_thread(self._store.write, applied, memory)
             self._written_memory = memory
-        except sqlite3.Error:
-            # What agents say again need not be kept for another try; first looks are, in the memory.
-            log.exception("The database could not be written")
+        except StoreError as error:
+            # Tried again with the next: of each scope the last look, so that this does not grow.
+            self._unwritten = whole([*applied, *self._unwritten])
+            log.warning("not written", error=str(error))
 
 
 def declared(

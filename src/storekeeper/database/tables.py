@@ -1,0 +1,70 @@
+"""The tables as the newest migration leaves them.
+
+Facts are keyed by a digest: a key may be a path of 4 KiB, more than an index of PostgreSQL holds, or carry a
+NUL, which its text does not. The fact itself knows its key.
+"""
+
+from __future__ import annotations
+
+from sqlalchemy import CheckConstraint, Column, Double, Integer, LargeBinary, MetaData, Table, Text
+
+METADATA = MetaData()
+
+MEMORY = Table(
+    "memory",
+    METADATA,
+    Column("id", Integer, CheckConstraint("id = 1"), primary_key=True, autoincrement=False),
+    Column("value", LargeBinary, nullable=False),
+)
+
+LOOKS = Table(
+    "looks",
+    METADATA,
+    Column("host_id", Text, primary_key=True),
+    Column("source", Text, primary_key=True),
+    Column("scope", Text, primary_key=True),
+    Column("faults", LargeBinary, nullable=False),
+    Column("at", Double, nullable=False),
+    Column("good_at", Double, nullable=False),
+    sqlite_with_rowid=False,
+)
+
+FACTS = Table(
+    "facts",
+    METADATA,
+    Column("host_id", Text, primary_key=True),
+    Column("source", Text, primary_key=True),
+    Column("scope", Text, primary_key=True),
+    Column("key_digest", LargeBinary, primary_key=True),
+    Column("fact", LargeBinary, nullable=False),
+    sqlite_with_rowid=False,
+)
+
+CREDENTIALS = Table(
+    "credentials",
+    METADATA,
+    Column("credential_id", Text, primary_key=True),
+    Column("kind", Text, nullable=False),
+    Column("secret_hash", LargeBinary, nullable=False),
+    Column("created_at", Double, nullable=False),
+    Column("expires_at", Double, nullable=False),
+    Column("name", Text, nullable=False),
+    Column("role", Text, nullable=False),
+    Column("host_id", Text, nullable=False),
+    Column("machine_id", Text, nullable=False),
+)
+
+# What was declared through the API, as JSON.
+IMAGE_STORAGES = Table(
+    "image_storages",
+    METADATA,
+    Column("image_storage_id", Text, primary_key=True),
+    Column("declared", Text, nullable=False),
+)
+
+HOSTS = Table(
+    "hosts",
+    METADATA,
+    Column("host_id", Text, primary_key=True),
+    Column("declared", Text, nullable=False),
+)
