@@ -6,9 +6,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from storekeeper.declaration import Declaration, ImageStorage, Volume
+from storekeeper.declaration import Declaration, Host, ImageStorage, Volume
 from storekeeper.declaration_toml import check, load, write
+from storekeeper.declaration_values import SOURCES as NAMES_OF_SOURCES
 from storekeeper.errors import DeclarationError
+from storekeeper.sources import SOURCES
 
 EXAMPLE = """
 [manager]
@@ -103,7 +105,11 @@ def test_all_errors_of_a_file_are_found_at_once_and_load_raises_the_first() -> N
             "Did you mean 'mount_point'?",
         ),
         ("[manger]\n", "manger", "Did you mean 'manager'?"),
-        ("[manager]\nzzz = 1", "manager.zzz", "Here may stand: listen, database, host_timeout_s."),
+        (
+            "[manager]\nzzz = 1",
+            "manager.zzz",
+            "Here may stand: listen, database, host_timeout_s, probe_every_s.",
+        ),
         (STORAGE + "[image_storages.s.volume.x]", "image_storages.s.volume", "Did you mean 'volumes'?"),
         (STORAGE + '["image storages"]', '"image storages"', "Did you mean 'image_storages'?"),
     ],
@@ -266,6 +272,44 @@ def test_a_time_out_is_a_sensible_number_of_seconds(value: str) -> None:
     assert said.endswith("write a number of seconds from 1 to 86400")
 
 
+def test_hosts_may_be_declared_with_what_they_are() -> None:
+    declared = load("[hosts.h1]\ndescription = 'the first rack'\n[hosts.h2]\n", "h").hosts
+    assert declared == {"h1": Host(host_id="h1", description="the first rack"), "h2": Host(host_id="h2")}
+
+
+@pytest.mark.parametrize(
+    ("text", "key", "said"),
+    [
+        ("hosts.h1 = 5", "hosts.h1", "is 5; write a table, [hosts.h1]"),
+        ("hosts = 5", "hosts", "is 5; write a table, [hosts]"),
+        ("[hosts.h1]\ndescription = 5", "hosts.h1.description", "is 5; write a text in quotes"),
+        (
+            "[hosts.h1]\nrack = 5",
+            "hosts.h1.rack",
+            "is not a key of Storekeeper. Here may stand: description.",
+        ),
+    ],
+)
+def test_what_is_wrong_with_a_host_is_told_by_its_key(text: str, key: str, said: str) -> None:
+    assert only(text) == (key, said)
+
+
+def test_pauses_between_looks_are_declared_by_source() -> None:
+    assert load("[manager.probe_every_s]\nimages = 2\nspace = 2.5", "h").every_s == {
+        "images": 2.0,
+        "space": 2.5,
+    }
+
+
+def test_a_pause_may_be_declared_of_every_source_and_of_nothing_else() -> None:
+    assert set(NAMES_OF_SOURCES) == set(SOURCES)
+    assert only("[manager.probe_every_s]\nimage = 2")[1].startswith("'image' is no source; there is: disks, ")
+    assert only("[manager.probe_every_s]\nimages = 0.5")[1].startswith(
+        "images is 0.5; write a number of seconds"
+    )
+    assert only("[manager]\nprobe_every_s = 5")[0] == "manager.probe_every_s"
+
+
 @pytest.mark.parametrize(
     "url", ["postgresql://x/y", "sqlite://rel/ative.db", "/var/lib/x.db", "sqlite:///a/../b"]
 )
@@ -321,6 +365,11 @@ def declarations(draw: st.DrawFn) -> Declaration:
         listen=draw(st.sampled_from(["127.0.0.1:1", "[::1]:2", "localhost:3"])),
         database=f"sqlite:///{draw(NAMES)}",
         host_timeout_s=draw(st.floats(1, 86400)),
+        hosts={
+            host_id: Host(host_id=host_id, description=draw(TEXTS | st.just("")))
+            for host_id in draw(st.lists(IDS, unique=True, max_size=2))
+        },
+        every_s=draw(st.dictionaries(st.sampled_from(sorted(SOURCES)), st.floats(1, 86400), max_size=3)),
     )
 
 
@@ -353,7 +402,7 @@ VALUES: st.SearchStrategy[str] = st.sampled_from(
 KEYS = st.sampled_from(
     ["manager", "host", "image_storages", "s", "hosts", "volumes", "external_volumes", "gluster_volumes",
      "v", "mount_point", "primary_disk_id", "gvolume_name", "listen", "database", "id", "host_timeout_s",
-     "aliases", "mounted", "source", '"a b"']
+     "aliases", "mounted", "source", "description", "probe_every_s", "images", '"a b"']
 )  # fmt: skip
 
 

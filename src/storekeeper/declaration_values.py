@@ -1,7 +1,7 @@
 """What may be written as a value of a declaration.
 
-Each check takes a value as tomllib gives it and says what is wrong with it and what to write instead;
-`""` when nothing is.
+Each check takes a value as tomllib or a JSON decoder gives it and says what is wrong with it and what to
+write instead; `""` when nothing is.
 """
 
 from __future__ import annotations
@@ -17,6 +17,10 @@ _ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,62}\Z")
 _ID_RULE = "1 to 63 letters, digits, dots, underscores and hyphens, beginning with a letter or digit"
 # What `gluster volume create` accepts (cli_cmd_volume_create_parse in cli-cmd-parser.c).
 _GLUSTER_NAME = re.compile(r"[A-Za-z0-9_-]{1,255}\Z")
+# What hosts are asked (`sources.SOURCES`, which stands below).
+SOURCES = ("disks", "extents", "gluster", "gluster_heals", "guests", "images", "mounts", "ocfs2", "space")
+# [USER[:PASSWORD]@][HOST[:PORT]]/DATABASE[?KEY=VALUE...], as libpq's manual has it (34.1.1.2).
+_POSTGRESQL_PLACE = re.compile(r"([^@/?#]+@)?(\[[0-9A-Fa-f:.]+\]|[^@/?#:\[\]]*)(:[0-9]{1,5})?/[^/?#]+(\?[^#]*)?\Z")
 _CONTROL = frozenset({"Cc", "Cf", "Cs", "Zl", "Zp"})
 
 
@@ -91,6 +95,18 @@ def seconds(value: object) -> str:
     return f"is {shown(value)}; write a number of seconds from 1 to 86400"
 
 
+def paces(value: object) -> str:
+    """Pauses between looks: sources' names to seconds."""
+    if not isinstance(value, dict):
+        return f"is {shown(value)}; write a table of sources and seconds, such as {{ images = 10 }}"
+    for source, pause in value.items():
+        if source not in SOURCES:
+            return f"{source!r} is no source; there is: {', '.join(SOURCES)}"
+        if wrong := seconds(pause):
+            return f"{source} {wrong}"
+    return ""
+
+
 def gvolume_name(value: object) -> str:
     """The name of a Gluster volume."""
     if wrong := text(value):
@@ -126,13 +142,18 @@ def _loopback(host: str) -> bool:
 
 
 def database(value: object) -> str:
-    """`sqlite:///PATH`, or `sqlite://` for one in memory."""
+    """`sqlite:///PATH`, `sqlite://` for one in memory, or `postgresql://USER@HOST/DATABASE`."""
     if wrong := text(value):
         return wrong
-    scheme, found, place = str(value).partition("sqlite://")
-    if found and not scheme and (not place or not path(place)):
+    scheme, found, place = str(value).partition("://")
+    if scheme == "sqlite" and found and (not place or not path(place)):
         return ""
-    return f"is {shown(value)}; write sqlite:// and an absolute path, such as {DEFAULT_DATABASE!r}"
+    if scheme == "postgresql" and _POSTGRESQL_PLACE.match(place):
+        return ""
+    return (
+        f"is {shown(value)}; write sqlite:// and an absolute path, such as {DEFAULT_DATABASE!r}, or "
+        "postgresql://USER@HOST/DATABASE"
+    )
 
 
 def shown(value: object) -> str:
@@ -140,6 +161,8 @@ def shown(value: object) -> str:
     match value:
         case bool():
             return "true" if value else "false"
+        case None:
+            return "null"
         case dict():
             return "a table"
         case list():
