@@ -39,7 +39,7 @@ def combined(file: Declaration, declared: Declared) -> Declaration:
     own = file.image_storages if found else of_file(file).image_storages
     return replace(
         file,
-        image_storages={**declared.image_storages, **own},
+        image_storages=own | {key: one for key, one in declared.image_storages.items() if key not in own},
         hosts={**declared.hosts, **file.hosts},
         found=found,
     )
@@ -106,7 +106,9 @@ def _with_storage(file: Declaration, declared: Declared, storage_id: str, table:
     storage = storage_from(storage_id, table, errors)
     _raise(errors)
     assert storage is not None  # noqa: S101  (there was no error)
-    return _checked(file, replace(declared, image_storages={**declared.image_storages, storage_id: storage}))
+    # Last, so that it is the one that is told to lie elsewhere.
+    others = _without(declared.image_storages, storage_id)
+    return _checked(file, replace(declared, image_storages={**others, storage_id: storage}))
 
 
 # --- volumes ------------------------------------------------------------------------------------
