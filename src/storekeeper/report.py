@@ -156,8 +156,12 @@ def retained(old: Seen | None, change: Changes) -> Seen:
 def received(view: HostView, changes: Changes, now: float) -> HostView:
     """`view` after one more report, which came at `now`."""
     key = (changes.source, changes.scope)
-    former = view.looks.get(key)
-    seen = retained(former.seen if former else None, changes)
-    good_at = now if seen.blind is None else former.good_at if former else 0.0
-    look = Look(seen=seen, at=now, good_at=good_at)
+    look = looked(view.looks.get(key), changes, now)
     return HostView(host_id=view.host_id, looks={**view.looks, key: look}, reported_at=now)
+
+
+def looked(former: Look | None, changes: Changes, at: float) -> Look:
+    """The look that follows on `former`, of a host that looked at `at` (the manager's clock)."""
+    seen = retained(former.seen if former else None, changes)
+    good_at = at if seen.blind is None else former.good_at if former else 0.0
+    return Look(seen=seen, at=at, good_at=good_at)

@@ -2,8 +2,8 @@
 
 Order matters here. The invariants:
 
-1. Reports are applied in the order in which they come, whole, on the event loop; views are immutable, so
-   that a merge in another thread sees one consistent moment.
+1. Reports are applied in the order in which they come, whole or not at all, on the event loop; views are
+   immutable, so that a merge in another thread sees one consistent moment.
 2. One publisher merges and publishes: truths come out in the order in which their reports went in.
 3. A document's bytes are replaced only when they differ, and all encodings at once.
 4. What is written to the store was applied before; a lost write costs a reread, never the truth.
@@ -12,25 +12,31 @@ Order matters here. The invariants:
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
 from time import time
 
 import msgspec
 import structlog
 
+from storekeeper import __version__
+from storekeeper.credentials import Credential
 from storekeeper.database import Store
 from storekeeper.database.store import Applied, whole
 from storekeeper.declaration import Declaration
+from storekeeper.declaration_changes import combined
 from storekeeper.document import ImageStorageBasicInfo
-from storekeeper.errors import StoreError
+from storekeeper.errors import Incompatible, Refused, StoreError
 from storekeeper.manager.events import Events, steps
+from storekeeper.manager.hosts import HostReport, HostReports
 from storekeeper.manager.published import Published, publish
+from storekeeper.manager.reports import Greeting, Sequence, after, outdated, own, without
+from storekeeper.manager.scoping import ScopesKept
 from storekeeper.merge import merge
 from storekeeper.merge.discovery import discover
 from storekeeper.merge.scopes import scopes
 from storekeeper.merge.truth import HostView, Memory, Truth
-from storekeeper.report import Changes, received
+from storekeeper.report import PROTOCOL, Acknowledged, Changes, Report, Scopes, received
 from storekeeper.sources.contract import Scope
 
 LONGEST_WAIT_S = 3600.0
@@ -47,8 +53,9 @@ Rescope = Callable[[str, list[tuple[str, Scope]]], None]
 class Manager:
     """The last truth, and what is published of it.
 
-    `rescope(host_id, scopes)` tells an agent where to look; `answered()` whether every agent has looked
-    there since: before that nothing is known, and the manager is not `ready`. `directories`: see `declared`.
+    `rescope(host_id, scopes)` tells the agent inside this process where to look, `answered()` whether it has
+    looked there since: before that nothing is known, and the manager is not `ready`, save when the store
+    knows of former looks. Other agents `receive` and ask for their scopes. `directories`: see `declared`.
     """
 
     def __init__(
@@ -61,7 +68,8 @@ class Manager:
         directories: tuple[str, ...] = (),
         clock: Callable[[], float] = time,
     ) -> None:
-        self._declaration = declaration
+        self._file = declaration
+        self._declaration = combined(declaration, store.declared())
         self._store = store
         self._rescope = rescope
         self._answered = answered
@@ -74,6 +82,11 @@ class Manager:
         self._dirty = asyncio.Event()
         self._written_memory: Memory | None = self._truth.memory
         self._unwritten: list[Applied] = []
+        self._remembers = any(view.looks for view in self._views.values())
+        self._publishing = asyncio.Lock()
+        self._sequence = Sequence()
+        self._hosts = HostReports(declaration.host_timeout_s)
+        self._scopes = ScopesKept(declaration.host_timeout_s, declaration.every_s)
         self.ready = False
         self.events = Events()
 
@@ -99,15 +112,128 @@ class Manager:
         """What a host has told so far."""
         return self._views.get(host_id) or HostView(host_id=host_id, looks={})
 
+    def views(self) -> Mapping[str, HostView]:
+        """What every host has told so far."""
+        return self._views
+
+    def host_reports(self) -> Mapping[str, HostReport]:
+        """What is known of the hosts that reported beside what they saw, by their ids."""
+        return self._hosts.now(self._clock())
+
+    @property
+    def declaration(self) -> Declaration:
+        """All that is declared: by the file, through the API, or found for want of both."""
+        return self._declaration
+
+    @property
+    def file(self) -> Declaration:
+        """What the manager's own file declares, which the API cannot change."""
+        return self._file
+
+    def scopes_of(self, host_id: str) -> Scopes | None:
+        """Where a host is to look; None before the first truth."""
+        return self._scopes.of(host_id)
+
+    async def scopes_after(self, host_id: str, version: str, timeout_s: float) -> Scopes | None:
+        """Where a host is to look, once that is not what `version` names; None if it stays so."""
+        return await self._scopes.after(host_id, version, timeout_s)
+
     # --- what it is told ------------------------------------------------------------------------
 
     def apply(self, host_id: str, changes: Changes) -> None:
-        """Applies one report of a host."""
-        view = received(self.view(host_id), changes, self._clock())
-        self._views = {**self._views, host_id: view}
-        look = view.looks[changes.source, changes.scope]
-        self._unwritten.append(Applied(host_id=host_id, changes=changes, look=look))
+        """Applies what the agent inside this process saw."""
+        now = self._clock()
+        view = received(self.view(host_id), changes, now)
+        self._hosts.reported(HostReport(host_id=host_id, version=__version__, reported_at=now))
+        self._keep(view, [changes])
         self._dirty.set()
+
+    def receive(self, report: Report | Greeting, credential: Credential, address: str = "") -> Acknowledged:
+        """Applies one report of an agent, whole, or says why not and changes nothing of what is known.
+
+        Raises:
+            Refused: it speaks of another host, or another machine sent it.
+            Incompatible: it is of another protocol.
+            FullReportNeeded: it follows on what is not known here.
+            Superseded: a later run of the agent reports already.
+        """
+        now, host_id = self._clock(), credential.host_id
+        if report.host_id != host_id:
+            raise Refused(f"This credential is of {host_id}'s agent; a host reports of itself only.")
+        if isinstance(report, Greeting):
+            raise self._incompatible(report, address)
+        if credential.machine_id and report.machine_id != credential.machine_id:
+            raise self._claimed(host_id, address, now)
+        try:
+            new = self._sequence.is_new(report)
+        except Refused as error:
+            raise self._claimed(host_id, address, now) from error
+        if new:
+            self._take(report, now)
+            said = HostReport(
+                host_id=host_id, version=report.version, machine_id=report.machine_id,
+                boot_id=report.boot_id, reported_at=now, address=address,
+            )  # fmt: skip
+            self._hosts.reported(said)
+        scopes = self.scopes_of(host_id)
+        return Acknowledged(
+            run=report.run, number=report.number, scopes=scopes.version if scopes is not None else ""
+        )
+
+    def forget_agent(self, host_id: str) -> None:
+        """Another machine may be this host from now on, or none: its reports begin anew."""
+        self._sequence.forget(host_id)
+        self._hosts.forget(host_id)
+
+    async def redeclare(self) -> None:
+        """Takes up what was declared through the API since; published when this returns.
+
+        Raises:
+            StoreError: the database does not answer.
+        """
+        self._declaration = combined(self._file, await asyncio.to_thread(self._store.declared))
+        await self.publish()
+
+    def _take(self, report: Report, now: float) -> None:
+        view = self.view(report.host_id)
+        given = self._scopes.given(report.host_id)
+        known = self._scopes.once(report.host_id) | view.looks.keys()
+        taken, left = own(report, given, known, _linked(self._declaration).get(report.host_id, frozenset()))
+        silent = now - view.reported_at >= self._file.host_timeout_s
+        # What was left out would be missing from what later changes follow on.
+        self._keep(without(after(view, taken, now), left), taken)
+        self._sequence.applied(report)
+        if taken or silent:
+            self._dirty.set()
+
+    def _keep(self, view: HostView, taken: Iterable[Changes]) -> None:
+        self._views = {**self._views, view.host_id: view}
+        for changes in taken:
+            look = view.looks[changes.source, changes.scope]
+            self._unwritten.append(Applied(host_id=view.host_id, changes=changes, look=look))
+
+    def _incompatible(self, greeting: Greeting, address: str) -> Incompatible:
+        host_id = greeting.host_id
+        error = Incompatible(
+            f"The agent of {host_id} is version {greeting.version[:40]} with protocol {greeting.protocol}, "
+            f"this manager {__version__} with protocol {PROTOCOL}; install the same version on both."
+        )
+        said = HostReport(
+            host_id=host_id, version=greeting.version[:40], incompatible=True, error_msg=str(error),
+            address=address, reported_at=self._hosts.reported_at(host_id),
+        )  # fmt: skip
+        self._hosts.reported(said)
+        self._dirty.set()
+        return error
+
+    def _claimed(self, host_id: str, address: str, now: float) -> Refused:
+        text = (
+            f"Another machine{f' ({address})' if address else ''} claims to be {host_id}; stop its agent, or "
+            f"let the right one join anew: storekeeper host add {host_id}"
+        )
+        self._hosts.claimed(host_id, text, now)
+        self._dirty.set()
+        return Refused(text)
 
     # --- what it does ---------------------------------------------------------------------------
 
@@ -119,20 +245,38 @@ class Manager:
 
     async def publish(self) -> None:
         """Merges what is known, publishes what changed, and says where to look from now on."""
-        self._dirty.clear()
-        views = self._views
-        self._declaration = declared(self._declaration, views, self._directories)
-        former, known = self._truth, self._published
-        truth, published, listing = await asyncio.to_thread(
-            _published, self._declaration, views, former, self._clock(), known, self._listing
-        )
-        if published != known:
-            changed = await asyncio.to_thread(steps, former, truth, known, published)
-            self.events.add(changed)
-        self._truth, self._published, self._listing = truth, published, listing
-        for host_id, wanted in scopes(self._declaration, views, self._truth).items():
-            self._rescope(host_id, wanted)
-        self.ready = self.ready or self._answered()
+        async with self._publishing:
+            self._dirty.clear()
+            views, clock = self._views, self._clock()
+            declaration = self._declaration = declared(self._declaration, views, self._directories)
+            former, known = self._truth, self._published
+            truth, published, listing = await asyncio.to_thread(
+                _published, declaration, views, former, clock, known, self._listing
+            )
+            if published != known:
+                changed = await asyncio.to_thread(steps, former, truth, known, published)
+                self.events.add(changed)
+            self._truth, self._published, self._listing = truth, published, listing
+            wanted = await asyncio.to_thread(scopes, declaration, views, truth)
+            self._scope(declaration, wanted)
+            self.ready = self.ready or self._remembers or self._answered()
+
+    def _scope(self, declaration: Declaration, wanted: dict[str, list[tuple[str, Scope]]]) -> None:
+        """Tells the agents where to look, and forgets what was seen where they look no more."""
+        host_id, linked = declaration.host_id, _linked(declaration)
+        if not declaration.found and host_id not in linked:
+            wanted = {**wanted, host_id: []}
+        self._scopes.keep(wanted)
+        self._rescope(host_id, wanted.get(host_id, []))
+        pruned = {}
+        for other, view in self._views.items():
+            # The agent in this process would not tell all anew where it is to look again.
+            if other != host_id:
+                given, volumes = self._scopes.given(other), linked.get(other, frozenset())
+                over = outdated(view, given, volumes, self._views, self._scopes.scanners)
+                self._scopes.over(other, over)
+                pruned[other] = without(view, over)
+        self._views = {**self._views, **pruned}
 
     async def close(self) -> None:
         """Writes what is not written yet, and closes the store."""
@@ -165,6 +309,15 @@ class Manager:
             # Tried again with the next: of each scope the last look, so that this does not grow.
             self._unwritten = whole([*applied, *self._unwritten])
             log.warning("not written", error=str(error))
+
+
+def _linked(declaration: Declaration) -> dict[str, frozenset[str]]:
+    """By host: the keys of the volumes of all storages that it is linked to."""
+    linked: dict[str, set[str]] = {}
+    for storage in declaration.image_storages.values():
+        for host_id in storage.hosts:
+            linked.setdefault(host_id, set()).update(volume.key for volume in storage.volumes)
+    return {host_id: frozenset(keys) for host_id, keys in linked.items()}
 
 
 def declared(
