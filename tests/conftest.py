@@ -59,6 +59,11 @@ NEEDS: dict[str, Callable[[], str]] = {
     "scsi_id": lambda: "" if Path("/lib/udev/scsi_id").exists() else "udev's scsi_id is not installed",
     "bindfs": _program("bindfs"),
     "nginx": _program("nginx"),
+    "postgresql": lambda: (
+        ""
+        if next(Path("/usr/lib/postgresql").glob("*/bin/initdb"), None)
+        else "PostgreSQL's server is not installed"
+    ),
 }
 
 
