@@ -1,0 +1,73 @@
+"""A manager that is killed at any moment leaves a database that opens whole."""
+
+from __future__ import annotations
+
+import random
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from storekeeper.database import Store, open_store
+from storekeeper.observation import Pool
+
+# Writes pairs that belong together, and says what was promised: a number is printed after its commit.
+_WRITER = """
+import sys
+from msgspec.structs import replace
+from storekeeper.database import open_store
+from storekeeper.declaration import Declared, Host
+from storekeeper.merge.truth import HostView, Memory
+from storekeeper.report import changes
+from tests.database.looks import pool, seen, told
+
+store = open_store(sys.argv[1])
+view, number = HostView(host_id="h1", looks={}), int(sys.argv[2])
+while True:
+    look = seen(*(pool(str(name), str(number)) for name in range(300)))
+    view, applied = told(view, changes(None, look), float(number))
+    store.write([applied], Memory(filesystem_ids={"number": str(number)}))
+    host = Host(host_id=f"h{number}")
+    store.declare(lambda before: Declared(hosts={**before.hosts, host.host_id: host}))
+    print(number, flush=True)
+    number += 1
+"""
+KILLS = 8
+
+
+def promised(store: Store, number: int) -> int:
+    """Checks that what was written together is there together, and all that was promised; the next number."""
+    views, memory, declared = store.views(), store.memory(), store.declared()
+    store.close()
+    if number < 0 and not views:
+        assert not declared.hosts
+        return 0
+    (look,) = views["h1"].looks.values()
+    (written,) = {fact.target for fact in look.seen.facts.values() if isinstance(fact, Pool)}
+    assert len(look.seen.facts) == 300
+    assert memory.filesystem_ids == {"number": written}
+    assert int(written) >= number
+    assert {f"h{each}" for each in range(number + 1)} <= declared.hosts.keys()
+    return int(written) + 1
+
+
+def test_a_kill_at_any_moment_loses_nothing_that_was_promised(url: str) -> None:
+    chance = random.Random(0)
+    following = 0
+    for _ in range(KILLS):
+        argv = [sys.executable, "-c", _WRITER, url, str(following)]
+        with subprocess.Popen(
+            argv, stdout=subprocess.PIPE, text=True, cwd=Path(__file__).parents[2]
+        ) as writer:
+            assert writer.stdout is not None
+            for _ in range(chance.randrange(1, 5)):
+                writer.stdout.readline()
+            # Anywhere within the next round.
+            with pytest.raises(subprocess.TimeoutExpired):
+                writer.wait(chance.uniform(0, 0.03))
+            writer.send_signal(signal.SIGKILL)
+            numbers = writer.stdout.read().split()
+        told = [following - 1, *(int(number) for number in numbers)]
+        following = promised(open_store(url), told[-1])
