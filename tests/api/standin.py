@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any, NamedTuple
 
 import msgspec
 import uvicorn
+import uvloop
 from litestar.types import ASGIApp
 
 from storekeeper.api import create_app
@@ -23,6 +24,7 @@ from storekeeper.document import (
     ImageStorageBasicInfo,
     ImageStorageInfo,
 )
+from storekeeper.manager.events import Events, Step
 from storekeeper.manager.published import Published, publish
 from storekeeper.merge.truth import ImageTruth, Memory, StorageTruth, Truth, VolumeTruth
 from storekeeper.observation import Fault, Header, Image
@@ -117,6 +119,9 @@ class StandIn:
         given = {"internal": storage(HOME)} if storages is None else storages
         self._truth = Truth(storages=dict(given), memory=Memory(), valid_until=0.0)
         self._published = {key: publish(msgspec.json.encode(one.document)) for key, one in given.items()}
+        self.events = Events()
+        self.loop: asyncio.AbstractEventLoop | None = None
+        self.events.add({key: Step(one.etag, None) for key, one in self._published.items()})
         rows = [
             ImageStorageBasicInfo(image_storage_id=key, hosts=one.document.hosts)
             for key, one in given.items()
@@ -134,6 +139,15 @@ class StandIn:
 
     def truth(self) -> Truth:
         return self._truth
+
+    def call(self, function: Callable[..., object], *arguments: object) -> None:
+        """Calls it on the event loop that answers, where a manager does what it does; waits for its end."""
+
+        async def called() -> None:
+            function(*arguments)
+
+        assert self.loop is not None
+        asyncio.run_coroutine_threadsafe(called(), self.loop).result(10)
 
 
 class Answer(NamedTuple):
@@ -203,11 +217,19 @@ def served(manager: StandIn) -> Iterator[str]:
     bound = listening("127.0.0.1:0")
     config = uvicorn.Config(
         create_app(manager, "standin"), http=Connection, ws="none", lifespan="off", log_config=None,
-        access_log=False, server_header=False, proxy_headers=False, loop="uvloop",
+        access_log=False, server_header=False, proxy_headers=False, timeout_graceful_shutdown=5,
     )  # fmt: skip
     server = uvicorn.Server(config)
-    thread = threading.Thread(target=server.run, kwargs={"sockets": [bound]})
+    started = threading.Event()
+
+    async def serving() -> None:
+        manager.loop = asyncio.get_running_loop()
+        started.set()
+        await server.serve(sockets=[bound])
+
+    thread = threading.Thread(target=lambda: uvloop.run(serving()))
     thread.start()
+    started.wait()
     try:
         yield f"http://127.0.0.1:{bound.getsockname()[1]}"
     finally:

@@ -21,6 +21,7 @@ PATHS = {
     "/imagestorages/{image_storage_id}/images",
     "/imagestorages/{image_storage_id}/volumes/{volume_id}/images/{image_id}",
     "/imagestorages/{image_storage_id}/disks",
+    "/imagestorages/{image_storage_id}/events",
     "/healthz",
     "/managerinfo",
 }

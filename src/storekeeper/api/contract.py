@@ -2,10 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Protocol
 
+from storekeeper.declaration import Declaration, Declared
+from storekeeper.manager.events import Events
 from storekeeper.manager.published import Published
 from storekeeper.merge.truth import Truth
+
+# What the door and the server leave in the ASGI scope for the routes: whether only the head was asked for
+# (they see every request as GET), and how to end a connection whose client does not read.
+HEAD = "storekeeper.head"
+ABORT = "storekeeper.abort"
 
 
 class Manager(Protocol):
@@ -14,6 +22,10 @@ class Manager(Protocol):
     @property
     def ready(self) -> bool:
         """Whether enough was seen to answer; before that every storage is 503."""
+
+    @property
+    def events(self) -> Events:
+        """What changes in the documents."""
 
     def storages(self) -> tuple[str, ...]:
         """The ids of all image storages."""
@@ -26,3 +38,17 @@ class Manager(Protocol):
 
     def truth(self) -> Truth:
         """The last truth, immutable: what the detail routes are made from."""
+
+
+class Declares(Protocol):
+    """What declaring by the API needs of a manager beside that."""
+
+    @property
+    def file(self) -> Declaration:
+        """What the manager's own file declares; `found` where there is none."""
+
+    async def declared(self) -> Declared:
+        """What was declared through the API."""
+
+    async def declare(self, change: Callable[[Declared], Declared]) -> Declared:
+        """Declares what `change` makes of what was declared so far; it holds when this returns."""

@@ -16,7 +16,7 @@ from litestar.enums import ScopeType
 from litestar.types import ASGIApp, HTTPScope, Message, Receive, Scope, Send
 
 from storekeeper.api.answers import NO_SNIFFING, document, failure, send_answer
-from storekeeper.api.contract import Manager
+from storekeeper.api.contract import HEAD, Manager
 from storekeeper.errors import NoSuchRoute, NotAllowed, Refused, StorekeeperError, UsageError
 
 DOCUMENTS = "/imagestorages/"
@@ -113,7 +113,7 @@ async def _through(routes: ASGIApp, scope: HTTPScope, receive: Receive, send: Se
         await send(message)
 
     # A copy: the server still needs to know which method it was.
-    inner = cast(Scope, {**scope, "method": "GET"})
+    inner = cast(Scope, {**scope, "method": "GET", HEAD: head})
     try:
         await routes(inner, receive, passed)
     except Exception:

@@ -38,7 +38,7 @@ from storekeeper.merge.details import image_detail
 from storekeeper.merge.truth import StorageTruth, VolumeTruth
 
 # What a client may rely on; only ever added to.
-CAPABILITIES = ["imagestorages", "images", "disks", "etag", "gzip", "zstd"]
+CAPABILITIES = ["imagestorages", "images", "disks", "etag", "gzip", "zstd", "events"]
 
 Asked = Request[None, None, State]
 

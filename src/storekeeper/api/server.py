@@ -8,7 +8,7 @@ import signal
 import socket
 from collections.abc import Callable
 from ipaddress import ip_address
-from typing import Any
+from typing import Any, cast
 
 import structlog
 import uvicorn
@@ -16,6 +16,7 @@ from litestar.types import ASGIApp
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 
 from storekeeper.api.answers import NO_SNIFFING, failure
+from storekeeper.api.contract import ABORT
 from storekeeper.errors import DeclarationError, Refused, StorekeeperError, TooLarge, UsageError
 
 # Room for the longest image id (PATH_MAX bytes, each percent-encoded twice) and honest headers.
@@ -98,6 +99,13 @@ class Connection(HttpToolsProtocol):
         self._in_head = True
         self._head_bytes = 0
         super().on_message_begin()
+        cast(dict[str, object], self.scope)[ABORT] = self.transport.abort
+
+    def shutdown(self) -> None:
+        """The server stops. What waits for more of its request, as streams do, hears that there is none."""
+        super().shutdown()
+        if self.cycle is not None:
+            self.cycle.message_event.set()
 
     def on_url(self, url: bytes) -> None:
         """A piece of the URL."""

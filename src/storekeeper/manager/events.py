@@ -13,6 +13,7 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from collections.abc import Mapping
+from itertools import islice
 from typing import NamedTuple
 
 import msgspec
@@ -25,6 +26,8 @@ from storekeeper.merge.truth import Truth
 # What a feed remembers at most. A client that was away for longer fetches the document.
 KEPT_CHANGES = 1000
 KEPT_BYTES = 1 << 20
+# What is taken from a feed at once, at most, if it is more than one change.
+NEWS_BYTES = 64 << 10
 
 encode = msgspec.json.Encoder().encode
 
@@ -37,7 +40,7 @@ class Change(Struct, frozen=True):
 
 
 class News(NamedTuple):
-    """What came since a place in a feed, and the place after it."""
+    """Changes since a place in a feed, and the place after them."""
 
     changes: list[Change]
     place: int
@@ -60,6 +63,11 @@ class Feed:
     def end(self) -> int:
         """The place after the last change."""
         return self._first + len(self._changes)
+
+    @property
+    def followers(self) -> int:
+        """How many follow it now."""
+        return len(self._waiting)
 
     def add(self, change: Change) -> None:
         """The document changed; wakes all who follow."""
@@ -86,11 +94,17 @@ class Feed:
         return self._first if etag == self._base else None
 
     def since(self, place: int) -> News | None:
-        """What came since; None when some of it is not kept any more."""
+        """What came since, some of it when it is much; None when some of it is not kept any more."""
         if place < self._first:
             return None
-        changes = [self._changes[index] for index in range(place - self._first, len(self._changes))]
-        return News(changes, self.end)
+        changes: list[Change] = []
+        size = 0
+        for change in islice(self._changes, place - self._first, None):
+            size += len(change.data)
+            if changes and size > NEWS_BYTES:
+                break
+            changes.append(change)
+        return News(changes, place + len(changes))
 
     def wake(self, event: asyncio.Event) -> None:
         """Sets this event whenever there is news, until `leave`."""
