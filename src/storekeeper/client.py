@@ -27,6 +27,8 @@ from storekeeper.document import (
 from storekeeper.errors import NotKnown, NotThere, Refused, StorekeeperError, UsageError
 
 TIMEOUT_S = 10.0
+# A stream has a comment every 15 s; after three that did not come the manager is lost.
+QUIET_S = 45.0
 _NEXT = re.compile(r'<([^<>]*)>; rel="next"')
 
 T = TypeVar("T")
@@ -76,6 +78,29 @@ class Client:
         """The same, as the bytes that were sent."""
         return self._get(f"/imagestorages/{_quoted(image_storage_id)}")[0]
 
+    def tagged(self, image_storage_id: str) -> tuple[bytes, str]:
+        """The same, with the document's ETag."""
+        answer, body = self._answer(f"/imagestorages/{_quoted(image_storage_id)}")
+        return body, answer.getheader("ETag", "").strip('"')
+
+    def lines(self, image_storage_id: str, after: str) -> Iterator[bytes]:
+        """The lines of the stream of what changes after the document of this ETag, as they come.
+
+        The connection is closed with it. NotKnown is raised when it is lost, or quiet for QUIET_S.
+        """
+        headers = {"Accept": "text/event-stream", "Last-Event-ID": after}
+        try:
+            answer = self._exchange(f"/imagestorages/{_quoted(image_storage_id)}/events", headers)
+            if answer.status != 200:
+                raise _error(answer.status, answer.read(), self.url)
+            if self._connection.sock is not None:
+                self._connection.sock.settimeout(QUIET_S)
+            yield from answer
+        except (OSError, HTTPException) as error:
+            raise self._silent(error) from error
+        finally:
+            self.close()
+
     def images(
         self, image_storage_id: str, filters: Mapping[str, Sequence[str]] | None = None
     ) -> Iterator[ImageDetail]:
@@ -107,31 +132,37 @@ class Client:
 
     def _get(self, target: str) -> tuple[bytes, str]:
         """The body, and the target of the next page (`""` for none)."""
-        try:
-            answer, body = self._exchange(target)
-        except (OSError, HTTPException) as error:
-            self._connection.close()
-            why = getattr(error, "strerror", None) or str(error) or type(error).__name__
-            raise NotKnown(
-                f"No manager answers at {self.url}: {why}. Start one with: storekeeper serve"
-            ) from error
-        if answer.status != 200:
-            raise _error(answer.status, body, self.url)
+        answer, body = self._answer(target)
         following = _NEXT.search(answer.getheader("Link", ""))
         return body, following[1] if following else ""
 
-    def _exchange(self, target: str) -> tuple[HTTPResponse, bytes]:
+    def _answer(self, target: str) -> tuple[HTTPResponse, bytes]:
+        """A good answer and its body."""
+        try:
+            answer = self._exchange(target, {"Accept": "application/json"})
+            body = answer.read()
+        except (OSError, HTTPException) as error:
+            self._connection.close()
+            raise self._silent(error) from error
+        if answer.status != 200:
+            raise _error(answer.status, body, self.url)
+        return answer, body
+
+    def _exchange(self, target: str, headers: Mapping[str, str]) -> HTTPResponse:
         """One answer; asked once more when the manager closed a connection that had long been idle."""
         reused = self._connection.sock is not None
         try:
-            self._connection.request("GET", target, headers={"Accept": "application/json"})
-            answer = self._connection.getresponse()
+            self._connection.request("GET", target, headers=headers)
+            return self._connection.getresponse()
         except (RemoteDisconnected, ConnectionResetError, BrokenPipeError):
             self._connection.close()
             if not reused:
                 raise
-            return self._exchange(target)
-        return answer, answer.read()
+            return self._exchange(target, headers)
+
+    def _silent(self, error: Exception) -> NotKnown:
+        why = getattr(error, "strerror", None) or str(error) or type(error).__name__
+        return NotKnown(f"No manager answers at {self.url}: {why}. Start one with: storekeeper serve")
 
 
 def _quoted(name: str) -> str:
