@@ -23,7 +23,7 @@ from storekeeper import __version__
 from storekeeper.credentials import Credential
 from storekeeper.database import Store
 from storekeeper.database.store import Applied, whole
-from storekeeper.declaration import Declaration
+from storekeeper.declaration import Declaration, Declared
 from storekeeper.declaration_changes import combined
 from storekeeper.document import ImageStorageBasicInfo
 from storekeeper.errors import Incompatible, Refused, StoreError
@@ -185,6 +185,24 @@ class Manager:
         self._sequence.forget(host_id)
         self._hosts.forget(host_id)
 
+    async def declared(self) -> Declared:
+        """What was declared through the API.
+
+        Raises:
+            StoreError: the database does not answer.
+        """
+        return await asyncio.to_thread(self._store.declared)
+
+    async def declare(self, change: Callable[[Declared], Declared]) -> Declared:
+        """Declares what `change` makes of what was declared so far; published when this returns.
+
+        Raises:
+            StoreError: the database does not answer; whatever `change` raises. Nothing is changed then.
+        """
+        after = await asyncio.to_thread(self._store.declare, change)
+        await self.redeclare()
+        return after
+
     async def redeclare(self) -> None:
         """Takes up what was declared through the API since; published when this returns.
 
@@ -196,9 +214,10 @@ class Manager:
 
     def _take(self, report: Report, now: float) -> None:
         view = self.view(report.host_id)
-        given = self._scopes.given(report.host_id)
-        known = self._scopes.once(report.host_id) | view.looks.keys()
-        taken, left = own(report, given, known, _linked(self._declaration).get(report.host_id, frozenset()))
+        given, scanners = self._scopes.given(report.host_id), self._scopes.scanners
+        once = self._scopes.once(report.host_id) | view.looks.keys()
+        linked = _linked(self._declaration).get(report.host_id, frozenset())
+        taken, left = own(report, given, once, linked, scanners)
         silent = now - view.reported_at >= self._file.host_timeout_s
         # What was left out would be missing from what later changes follow on.
         self._keep(without(after(view, taken, now), left), taken)

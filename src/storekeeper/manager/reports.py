@@ -74,7 +74,7 @@ def decoded(body: bytes) -> Report | Greeting:
         if greeting.protocol != PROTOCOL:
             return greeting
         report = _report(body)
-    except msgspec.DecodeError as error:
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
         raise UsageError(f"This is no report of protocol {PROTOCOL}: {error}.") from error
     except RecursionError as error:
         raise UsageError("This report is nested too deeply.") from error
@@ -150,12 +150,14 @@ class Sequence:
 
 
 def own(
-    report: Report, given: Collection[Key], known: Collection[Key], linked: Collection[str]
-) -> tuple[list[Changes], list[Key]]:
+    report: Report, given: Collection[Key], once: Collection[Key], linked: Collection[str],
+    scanners: Mapping[Key, str],
+) -> tuple[list[Changes], list[Key]]:  # fmt: skip
     """The changes to apply, and the keys of those to leave out: where the host is to look no more.
 
-    `given`: where it is to look; `known`: where it once looked; `linked`: the keys of the volumes of its
-    storages. It may not have heard yet of what it is given no more.
+    `given`: where it is to look; `once`: where it looked before; `linked`: the keys of the volumes of its
+    storages; `scanners`: who looks into each volume now. It may not have heard yet of what it is given no
+    more, and a manager that has just started may not know yet that it is to give it again.
 
     Raises:
         Refused: it tells of a scope that was never its own.
@@ -163,9 +165,10 @@ def own(
     taken, left = [], []
     for change in report.changes:
         key = (change.source, change.scope)
-        if not change.scope or key in given:
+        mine = change.scope in linked and scanners.get(key, report.host_id) == report.host_id
+        if not change.scope or key in given or mine:
             taken.append(change)
-        elif key in known or change.scope in linked:
+        elif key in once or change.scope in linked:
             left.append(key)
         else:
             raise Refused(f"{report.host_id} is not to look at this volume; a host tells of its own scopes.")
