@@ -17,7 +17,7 @@ from msgspec.structs import replace
 
 from storekeeper.credentials import Credential
 from storekeeper.database import Store, open_store
-from storekeeper.declaration import Declaration, Declared, ImageStorage
+from storekeeper.declaration import Declaration, Declared, Host, ImageStorage
 from storekeeper.errors import FullReportNeeded, Incompatible, Refused, StorekeeperError, Superseded
 from storekeeper.manager.manager import Manager
 from storekeeper.manager.reports import Greeting
@@ -226,6 +226,15 @@ def test_a_host_that_another_machine_becomes_begins_anew() -> None:
     run(scenario)
 
 
+def test_a_host_that_is_declared_no_more_is_heard_no_more() -> None:
+    async def scenario() -> None:
+        desk = Desk()
+        with pytest.raises(Refused, match="declared no more"):
+            desk.manager.receive(report(host_id="h9"), credential("h9", "machine-of-h9"))
+
+    run(scenario)
+
+
 # --- scopes -------------------------------------------------------------------------------------
 
 
@@ -292,7 +301,8 @@ def test_a_host_that_is_linked_to_nothing_looks_at_nothing() -> None:
 
 def test_what_is_declared_later_is_looked_at_and_what_no_more_is_forgotten() -> None:
     async def scenario() -> None:
-        desk = Desk(declaration=Declaration(host_id="manager", image_storages={}))
+        hosts = {host_id: Host(host_id=host_id) for host_id in VOLUMES}
+        desk = Desk(declaration=Declaration(host_id="manager", image_storages={}, hosts=hosts))
         storages = DECLARATION.image_storages
         desk.store.declare(lambda _: Declared(image_storages=storages))
         await desk.manager.redeclare()

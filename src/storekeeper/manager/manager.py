@@ -88,6 +88,8 @@ class Manager:
         self._hosts = HostReports(declaration.host_timeout_s)
         self._scopes = ScopesKept(declaration.host_timeout_s, declaration.every_s)
         self.ready = False
+        # SHA-256 of the certificate that clients are to pin, `sha256:HEX`; `""` without one.
+        self.fingerprint = ""
         self.events = Events()
 
     # --- what is asked of it --------------------------------------------------------------------
@@ -130,6 +132,10 @@ class Manager:
         """What the manager's own file declares, which the API cannot change."""
         return self._file
 
+    def host_ids(self) -> tuple[str, ...]:
+        """The ids of all hosts: declared by themselves, or linked by a storage."""
+        return tuple(dict.fromkeys([*self._declaration.hosts, *_linked(self._declaration)]))
+
     def scopes_of(self, host_id: str) -> Scopes | None:
         """Where a host is to look; None before the first truth."""
         return self._scopes.of(host_id)
@@ -152,7 +158,7 @@ class Manager:
         """Applies one report of an agent, whole, or says why not and changes nothing of what is known.
 
         Raises:
-            Refused: it speaks of another host, or another machine sent it.
+            Refused: it speaks of another host, or of one that is no more, or another machine sent it.
             Incompatible: it is of another protocol.
             FullReportNeeded: it follows on what is not known here.
             Superseded: a later run of the agent reports already.
@@ -160,6 +166,8 @@ class Manager:
         now, host_id = self._clock(), credential.host_id
         if report.host_id != host_id:
             raise Refused(f"This credential is of {host_id}'s agent; a host reports of itself only.")
+        if host_id not in self.host_ids():
+            raise Refused(f"{host_id} is declared no more; declare it: storekeeper host add {host_id}")
         if isinstance(report, Greeting):
             raise self._incompatible(report, address)
         if credential.machine_id and report.machine_id != credential.machine_id:
