@@ -1,13 +1,16 @@
 # `make run`: a real Image Storage to look at, and the server. `make test`: every test this machine allows.
-# Both install what they need into .venv and, as root, from Debian's packages.
+# `make lab`: several hosts on real shared storage, as SCENARIO describes; `make lab-shell` leaves them up.
+# All install what they need into .venv and, as root, from Debian's packages.
 
 .DELETE_ON_ERROR:
 VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 READY_TEST := $(VENV)/.ready-test
+READY_LAB := $(VENV)/.ready-lab
+SCENARIO ?= lab/scenarios/seed-example.toml
 
-.PHONY: run test check bench clean
+.PHONY: run test check bench lab lab-shell clean
 
 run: $(READY)
 	@$(BIN)/python -m demo
@@ -16,13 +19,19 @@ test: $(READY_TEST) check
 	$(BIN)/pytest -n 2 --dist worksteal tests
 
 check: $(READY_TEST)
-	$(BIN)/ruff check src tests bench demo
-	$(BIN)/ruff format --check src tests bench demo
+	$(BIN)/ruff check src tests bench demo lab
+	$(BIN)/ruff format --check src tests bench demo lab
 	$(BIN)/mypy
 	$(BIN)/lint-imports --no-logo
 
 bench: $(READY_TEST)
 	$(BIN)/python -m bench
+
+lab: $(READY_LAB)
+	$(BIN)/python -m lab $(SCENARIO)
+
+lab-shell: $(READY_LAB)
+	$(BIN)/python -m lab --shell $(SCENARIO)
 
 clean:
 	rm -rf $(VENV) build
@@ -33,4 +42,8 @@ $(READY): requirements/build.txt requirements/run.txt requirements/libvirt.txt p
 
 $(READY_TEST): $(READY) requirements/test.txt
 	setup/environment test
+	@touch $@
+
+$(READY_LAB): $(READY) setup/environment
+	setup/environment lab
 	@touch $@

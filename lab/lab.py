@@ -1,0 +1,105 @@
+"""The lab of one scenario: everything made in order, and everything gone at the end."""
+
+from __future__ import annotations
+
+import shutil
+import socket
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from pathlib import Path
+
+from lab import gluster
+from lab.disks import make_disks
+from lab.guest import build_kernel
+from lab.host import LabHost
+from lab.images import define_guests, make_images
+from lab.scenario import Scenario
+
+# Hosts that boot at once: each wants a core of its own.
+_AT_ONCE = 2
+
+
+class Lab:
+    """Hosts that are up, with all that the scenario gives them."""
+
+    def __init__(self, scenario: Scenario, hosts: dict[str, LabHost], results: Path) -> None:
+        self.scenario = scenario
+        self.hosts = hosts
+        self.results = results
+        self._started = time.monotonic()
+
+    def say(self, what: str) -> None:
+        """One line of progress, with the seconds since the start."""
+        print(f"{time.monotonic() - self._started:6.1f} s  {what}", file=sys.stderr, flush=True)
+
+    def build(self) -> None:
+        """Boots all hosts and makes what they share."""
+        self._at_once(LabHost.boot)
+        self.say(f"up: {', '.join(self.hosts)}")
+        gluster.make_gluster_volumes(self.scenario, self.hosts)
+        self._at_once(LabHost.mount_gluster)
+        self.say("mounted: all filesystems and volumes")
+        make_images(self.scenario, self.hosts)
+        for host in self.hosts.values():
+            define_guests(self.scenario, host)
+        self.say("made: images and guests")
+
+    def bring_up(self, name: str) -> None:
+        """Boots a host again, with all that it had."""
+        host = self.hosts[name]
+        host.boot()
+        host.mount_gluster()
+        define_guests(self.scenario, host)
+
+    def start_volume(self, name: str) -> None:
+        """Starts the bricks of a Gluster volume that are down, from a host that is up."""
+        volume = next(volume for volume in self.scenario.gluster_volumes if volume.name == name)
+        host = next(host for host in self.hosts.values() if host.guest.is_up)
+        gluster.start(host, volume)
+
+    def _at_once(self, what: Callable[[LabHost], None]) -> None:
+        """Does the same to all hosts; when one fails, or the lab is interrupted, none is waited for."""
+        pool = ThreadPoolExecutor(_AT_ONCE)
+        try:
+            for done in [pool.submit(what, host) for host in self.hosts.values()]:
+                done.result()
+        except BaseException:
+            pool.shutdown(wait=False, cancel_futures=True)
+            for host in self.hosts.values():
+                host.guest.power_off()
+            raise
+        finally:
+            pool.shutdown()
+
+
+@contextmanager
+def lab(scenario: Scenario, results: Path) -> Iterator[Lab]:
+    """The lab, empty, for as long as the context lasts; `Lab.build` fills it.
+
+    Disks and sockets lie in a directory of their own that is gone afterwards; consoles, logs and commands
+    stay in `results`.
+    """
+    work = Path(tempfile.mkdtemp(prefix="lab-"))
+    hosts: dict[str, LabHost] = {}
+    try:
+        disks = work / "disks"
+        make_disks(scenario, disks)
+        kernel = build_kernel(work)
+        port = _free_udp_port()
+        for host in scenario.hosts:
+            hosts[host.name] = LabHost(scenario, host.name, results, disks, work, kernel, port)
+        yield Lab(scenario, hosts, results)
+    finally:
+        for made in hosts.values():
+            made.guest.power_off()
+        shutil.rmtree(work)
+
+
+def _free_udp_port() -> int:
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
