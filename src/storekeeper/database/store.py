@@ -13,7 +13,7 @@ from typing import Any, TypeVar
 
 import msgspec
 from msgspec.structs import asdict, replace
-from sqlalchemy import Connection, Delete, Engine, Table, bindparam, delete, func, select
+from sqlalchemy import Connection, Engine, Table, bindparam, delete, func, select
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 
@@ -116,9 +116,11 @@ class Store:
             # First, and in one order everywhere: whoever holds a look's row holds its facts, so that two
             # managers never wait for each other.
             self._put_all(connection, LOOKS, [batch.looks[scope] for scope in sorted(batch.looks)])
-            _delete_all(connection, _DELETE_SCOPE, [_scope_row(scope) for scope in batch.cleared])
-            _delete_all(connection, _DELETE_FACT, batch.gone())
-            self._put_all(connection, FACTS, batch.facts())
+            kept = {scope: _kept(connection, scope) for scope in batch.cleared}
+            changed, gone = batch.facts(kept)
+            self._put_all(connection, FACTS, changed)
+            if gone:
+                connection.execute(_DELETE_FACT, gone)
             if memory is not None:
                 self._put_all(connection, MEMORY, [{"id": 1, "value": _encode(memory)}])
 
@@ -220,34 +222,28 @@ class _Batch:
         facts.update(dict.fromkeys(change.gone))
         facts.update((fact.key, fact) for fact in change.facts)
 
-    def gone(self) -> list[Row]:
-        """The keys of facts that are no more. What is cleared as a whole needs none."""
-        return [
-            {**_scope_row(scope), "key_digest": _digest(key)}
-            for scope, facts in self._facts.items()
-            if scope not in self.cleared
-            for key, fact in facts.items()
-            if fact is None
-        ]
-
-    def facts(self) -> list[Row]:
-        """The rows of facts that are new or changed."""
-        return [
-            {
-                "host_id": host_id,
-                "source": source,
-                "scope": scope,
-                "key_digest": _digest(key),
-                "fact": _encode(fact),
-            }
-            for (host_id, source, scope), facts in self._facts.items()
-            for key, fact in facts.items()
-            if fact is not None
-        ]
+    def facts(self, kept: Mapping[ScopeKey, dict[bytes, bytes]]) -> tuple[list[Row], list[Row]]:
+        """The rows to write and those to delete. `kept`: what there is of each cleared scope; a full report
+        that tells what is known already, as after a restart, writes nothing.
+        """
+        changed, gone = [], []
+        for scope, facts in self._facts.items():
+            former = kept.get(scope, {})
+            base = _scope_row(scope)
+            for key, fact in facts.items():
+                digest = _digest(key)
+                if fact is None:
+                    gone.append({**base, "key_digest": digest})
+                    continue
+                blob = _encode(fact)
+                if former.pop(digest, None) != blob:
+                    changed.append({**base, "key_digest": digest, "fact": blob})
+            gone += [{**base, "key_digest": digest} for digest in former]
+        return changed, gone
 
 
 _IN_SCOPE = [FACTS.c[name] == bindparam(name) for name in ("host_id", "source", "scope")]
-_DELETE_SCOPE = delete(FACTS).where(*_IN_SCOPE)
+_KEPT = select(FACTS.c.key_digest, FACTS.c.fact).where(*_IN_SCOPE)
 _DELETE_FACT = delete(FACTS).where(*_IN_SCOPE, FACTS.c.key_digest == bindparam("key_digest"))
 
 
@@ -267,9 +263,9 @@ def _upsert(insert: Any) -> Any:
     return insert.on_conflict_do_update(index_elements=keys, set_=rest)
 
 
-def _delete_all(connection: Connection, statement: Delete, rows: list[Row]) -> None:
-    if rows:
-        connection.execute(statement, rows)
+def _kept(connection: Connection, scope: ScopeKey) -> dict[bytes, bytes]:
+    """The facts of one scope as they are stored."""
+    return dict(connection.execute(_KEPT, _scope_row(scope)).tuples().all())
 
 
 def _declared(connection: Connection) -> Declared:
