@@ -101,15 +101,16 @@ def test_a_truth_holds_until_the_first_of_its_answers_is_too_old() -> None:
 
 
 def test_a_hosts_silence_is_due_when_its_answers_are_younger() -> None:
-    view = host(spaced(V, at=NOW + 50), images(V))
+    view = host(spaced(V, at=NOW + 50), images(V, at=NOW + 50))
     assert merged(declared(V), view).valid_until == NOW + 60
 
 
 def test_an_answer_that_took_long_lasts_longer_since_the_next_is_later() -> None:
     slow = spaced(V)
     slow = replace(slow, seen=replace(slow.seen, took_s=2.0))
-    assert merged(declared(V), host(slow, images(V)), now=NOW).valid_until == NOW + 60
-    assert status(merged(declared(V), host(slow, images(V)), now=NOW + 59))[0] == "ok"
+    listed = images(V, at=NOW + 50)
+    assert merged(declared(V), host(slow, listed), now=NOW).valid_until == NOW + 60
+    assert status(merged(declared(V), host(slow, listed), now=NOW + 59))[0] == "ok"
 
 
 def test_nothing_seen_never_changes_by_time() -> None:

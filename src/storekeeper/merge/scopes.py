@@ -3,25 +3,32 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 
 from msgspec.structs import replace
 
 from storekeeper.declaration import Declaration, ImageStorage, Volume
+from storekeeper.merge.clusters import Clusters
+from storekeeper.merge.freshness import Horizon
 from storekeeper.merge.owners import GuestUses
-from storekeeper.merge.places import gluster_name, mounts, places_of, space
+from storekeeper.merge.places import gluster_name, mounts, places_of
+from storekeeper.merge.scanners import scanner_of
 from storekeeper.merge.storages import StorageBasis
 from storekeeper.merge.truth import HostView, Memory, Truth
-from storekeeper.merge.volumes import expected_of, place_trouble
+from storekeeper.merge.volumes import Expected, Sight, expected_of, place_trouble, sights_of
 from storekeeper.naming import escape, unescape
 from storekeeper.sources import SOURCES
 from storekeeper.sources.contract import Scope
 from storekeeper.sources.images import SHARING_FILESYSTEMS
 
-# Sources that look into a volume, not only at its place.
-_INSIDE = frozenset({"images", "extents"})
-# Another host is asked about Gluster when the one in charge is silent for longer than the others by this.
-_GLUSTER_SILENCE_S = 60.0
+_OF_VOLUMES = [source.name for source in SOURCES.values() if source.of == "volume"]
+# Sources that look into a volume, and those that look at its place only.
+_INSIDE = [name for name in _OF_VOLUMES if name in {"images", "extents"}]
+_AT_THE_PLACE = [name for name in _OF_VOLUMES if name not in _INSIDE]
+_ASKING, _NOT_ASKING = (
+    [(source.name, Scope(ask_cluster=asks)) for source in SOURCES.values() if source.of == "host"]
+    for asks in (True, False)
+)
 
 
 def scopes(
@@ -29,59 +36,75 @@ def scopes(
 ) -> dict[str, list[tuple[str, Scope]]]:
     """By host: every source with every scope in which it is to look.
 
-    A volume's images and extents are looked at only where the last look at its place showed that the
-    volume is really there. `truth`, made of the same views, brings what is remembered of first looks and
-    saves resolving every guest's disks again.
+    A volume's images and extents are looked at by one host only, of those whose last look at its place
+    showed that the volume is really there. `truth`, made of the same views, brings what is remembered of
+    first looks, saves resolving every guest's disks again, and keeps what was made of it.
     """
-    memory = truth.memory if truth is not None else Memory()
     hosts = {declaration.host_id: None}
     for storage in declaration.image_storages.values():
         hosts.update(dict.fromkeys(storage.hosts))
-    asking = _gluster_askers(declaration, views)
-    found: dict[str, list[tuple[str, Scope]]] = {
-        host_id: [
-            (source.name, Scope(ask_cluster=host_id in asking))
-            for source in SOURCES.values()
-            if source.of == "host"
-        ]
-        for host_id in hosts
-    }
+    asking = Clusters(views).askers(declaration)
+    found = {host_id: list(_ASKING if host_id in asking else _NOT_ASKING) for host_id in hosts}
     for storage in declaration.image_storages.values():
-        used = _uses(storage, views, truth).used
-        for host_id in storage.hosts:
-            view = views.get(host_id) or HostView(host_id=host_id, looks={})
-            for volume in storage.volumes:
-                found[host_id] += _of_volume(volume, storage, view, views, memory, used)
+        for host_id, wanted in _of_storage(storage, declaration, views, truth).items():
+            found[host_id] += wanted
     return found
 
 
-def _of_volume(
-    volume: Volume,
-    storage: ImageStorage,
-    view: HostView,
-    views: Mapping[str, HostView],
-    memory: Memory,
-    used: Mapping[str, dict[str, str]],
-) -> Iterator[tuple[str, Scope]]:
-    root = root_of(volume, view)
-    expected = expected_of(volume, storage.hosts, views, memory)
-    here = space(view, volume)
-    there = (
-        here is not None
-        and here.path == escape(root)
-        and place_trouble(volume, view.host_id, here, expected) is None
-    )
-    filesystem = here.mount.filesystem_type if here is not None and here.mount is not None else ""
-    place = Scope(
-        key=volume.key, root=root, source=volume.source, must_be_mount=expected.mount,
-        gluster_name=volume.gvolume_name,
+def _of_storage(
+    storage: ImageStorage, declaration: Declaration, views: Mapping[str, HostView], truth: Truth | None
+) -> dict[str, list[tuple[str, Scope]]]:
+    """By host: where it is to look for one storage. A function of the views of the storage's hosts alone."""
+    known = truth.storages.get(storage.image_storage_id) if truth is not None else None
+    basis = known.basis if known is not None and isinstance(known.basis, StorageBasis) else None
+    if basis is not None and basis.scopes is not None:
+        return basis.scopes
+    memory = truth.memory if truth is not None else Memory()
+    used = (basis.uses if basis is not None else _uses(storage, views)).used
+    # The time is that of the last report: while none comes, nobody is there to be told anything.
+    latest = max((views[host_id].reported_at for host_id in storage.hosts if host_id in views), default=0.0)
+    horizon = Horizon(latest, declaration.host_timeout_s, declaration.every_s)
+    found: dict[str, list[tuple[str, Scope]]] = {host_id: [] for host_id in storage.hosts}
+    for volume in storage.volumes:
+        expected = expected_of(volume, storage.hosts, views, memory)
+        sights = sights_of(volume, storage.hosts, views, memory, horizon)
+        scanner = scanner_of(
+            volume, [sight for sight in sights if _is_there(volume, sight, views, expected)], views, horizon
+        )
+        inside = used.get(volume.volume_id, {})
+        for sight in sights:
+            scope = _place(volume, views.get(sight.host_id), expected)
+            found[sight.host_id] += ((name, scope) for name in _AT_THE_PLACE)
+            if sight.host_id == scanner:
+                walk = replace(scope, used=inside)
+                found[scanner] += ((name, walk) for name in _INSIDE if _applies(name, sight))
+    if basis is not None:
+        basis.scopes = found
+    return found
+
+
+def _place(volume: Volume, view: HostView | None, expected: Expected) -> Scope:
+    return Scope(
+        key=volume.key, root=root_of(volume, view) if view is not None else volume.mount_point,
+        source=volume.source, must_be_mount=expected.mount, gluster_name=volume.gvolume_name,
     )  # fmt: skip
-    for source in SOURCES.values():
-        if source.of == "host" or (source.name in _INSIDE and not there):
-            continue
-        if source.name != "extents" or filesystem in SHARING_FILESYSTEMS:
-            inside = source.name in _INSIDE
-            yield source.name, replace(place, used=used.get(volume.volume_id, {})) if inside else place
+
+
+def _is_there(volume: Volume, sight: Sight, views: Mapping[str, HostView], expected: Expected) -> bool:
+    """Whether the volume is at its place on the host, as far as the last look there tells."""
+    here, view = sight.space, views.get(sight.host_id)
+    return (
+        here is not None
+        and view is not None
+        and here.path == escape(root_of(volume, view))
+        and place_trouble(volume, sight.host_id, here, expected) is None
+    )
+
+
+def _applies(source: str, sight: Sight) -> bool:
+    """Whether the source has anything to look for on the filesystem that the host sees."""
+    mount = sight.space.mount if sight.space is not None else None
+    return source != "extents" or (mount is not None and mount.filesystem_type in SHARING_FILESYSTEMS)
 
 
 def root_of(volume: Volume, view: HostView) -> str:
@@ -97,30 +120,5 @@ def root_of(volume: Volume, view: HostView) -> str:
     return elsewhere[0]
 
 
-def _uses(storage: ImageStorage, views: Mapping[str, HostView], truth: Truth | None) -> GuestUses:
-    """Who uses what, by the truth's own account where it has one."""
-    known = truth.storages.get(storage.image_storage_id) if truth is not None else None
-    if known is not None and isinstance(known.basis, StorageBasis):
-        return known.basis.uses
+def _uses(storage: ImageStorage, views: Mapping[str, HostView]) -> GuestUses:
     return GuestUses().updated(storage, views, places_of(storage, views))
-
-
-def _gluster_askers(declaration: Declaration, views: Mapping[str, HostView]) -> frozenset[str]:
-    """One host a storage asks the cluster, since its commands take a lock of all of it: the first linked
-    one that reports and whose tools work, as far as is known.
-    """
-    latest = max((view.reported_at for view in views.values()), default=0.0)
-    askers = set()
-    for storage in declaration.image_storages.values():
-        if not any(volume.kind == "gluster" for volume in storage.volumes):
-            continue
-        able = [host_id for host_id in storage.hosts if _can_ask(views.get(host_id), latest)]
-        askers.add((able or list(storage.hosts))[0])
-    return frozenset(askers or {declaration.host_id})
-
-
-def _can_ask(view: HostView | None, latest: float) -> bool:
-    if view is None or view.reported_at < latest - _GLUSTER_SILENCE_S:
-        return False
-    look = view.looks.get(("gluster", ""))
-    return look is None or look.seen.blind is None

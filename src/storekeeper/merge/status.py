@@ -24,7 +24,7 @@ _NAMES_SHOWN = 3
 
 class Observed(Struct, frozen=True, kw_only=True):
     """All that a volume's status follows from. `images`: the look at its images that counts; `since`: when
-    each of its `troubles` began.
+    each of its `troubles` began; `listing_stale`: that look is too old, and no other is to be expected soon.
     """
 
     volume: Volume
@@ -32,6 +32,7 @@ class Observed(Struct, frozen=True, kw_only=True):
     cluster: Cluster | None
     images: Look | None
     since: Mapping[str, float]
+    listing_stale: bool = False
 
 
 class Row(NamedTuple):
@@ -221,6 +222,13 @@ def _listing_fails(observed: Observed) -> str:
     return f"its images could not be listed since {when(look.good_at)} ({_why(fault)}); they are as last seen"
 
 
+def _listing_stale(observed: Observed) -> str:
+    look = observed.images
+    if look is None or not observed.listing_stale:
+        return ""
+    return f"its images were last listed at {when(look.at)}; they are as last seen"
+
+
 def _listing_partial(observed: Observed) -> str:
     look = observed.images
     if look is None:
@@ -265,5 +273,6 @@ TABLE: tuple[Row, ...] = (
     Row("degraded", "heals", "entries wait to be healed, in two looks running", _healing),
     Row("degraded", "gluster-untold", "Gluster's tools fail on every host that may ask", _cluster_untold),
     Row("degraded", "listing-fails", "its images can be listed no more", _listing_fails),
+    Row("degraded", "listing-stale", "its images have not been listed for long", _listing_stale),
     Row("degraded", "listing-partial", "a part of it could not be read", _listing_partial),
 )  # fmt: skip

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import math
+from collections.abc import Collection, Mapping
 from typing import TypedDict
 
 from storekeeper.declaration import Declaration, ImageStorage, Volume
@@ -17,6 +18,7 @@ from storekeeper.document import (
 )
 from storekeeper.merge import gluster
 from storekeeper.merge.catalogue import NOTHING, Catalogue, Found, updated
+from storekeeper.merge.clusters import Clusters
 from storekeeper.merge.disks import Disks, disks_of
 from storekeeper.merge.freshness import Horizon
 from storekeeper.merge.gluster import Cluster, cluster_of
@@ -24,9 +26,11 @@ from storekeeper.merge.listing import Listing
 from storekeeper.merge.owners import GuestUses
 from storekeeper.merge.places import Places, places_of
 from storekeeper.merge.remembering import Remembering
+from storekeeper.merge.scanners import scanner_of
 from storekeeper.merge.status import Observed, status_of, troubles
 from storekeeper.merge.truth import Basis, HostView, Look, Memory, StorageTruth, Truth, VolumeTruth
 from storekeeper.merge.volumes import Sight, look_of, sights_of
+from storekeeper.sources.contract import Scope
 
 _KIB = 1 << 10
 
@@ -35,7 +39,12 @@ Views = Mapping[str, HostView]
 
 
 class StorageBasis(Basis):
-    """What the merge keeps of one storage for the next: all of it follows from the same views."""
+    """What the merge keeps of one storage for the next: all of it follows from the same views.
+
+    The whole truth of the storage stands while `declaration` and `views` (of the hosts that it follows from)
+    are the very same, until `until`; and only when it is `settled`: its memory was what it left. `scopes`
+    keeps what `merge.scopes` made of it.
+    """
 
     def __init__(self, storage: ImageStorage, places: Places) -> None:
         self.storage = storage
@@ -45,6 +54,21 @@ class StorageBasis(Basis):
         self.listings: dict[str, Listing] = {volume.volume_id: Listing() for volume in storage.volumes}
         self.disk_facts: list[object] = []
         self.disks = Disks([], [])
+        self.declaration: Declaration | None = None
+        self.views: dict[str, HostView | None] = {}
+        self.until = 0.0
+        self.settled = False
+        self.scopes: dict[str, list[tuple[str, Scope]]] | None = None
+
+    def stands(self, declaration: Declaration, views: Views, hosts: Collection[str], now: float) -> bool:
+        """Whether the truth that was made of this would be made again now, of these hosts' views."""
+        return (
+            self.settled
+            and now < self.until
+            and self.declaration is declaration
+            and self.views.keys() == set(hosts)
+            and all(views.get(host_id) is view for host_id, view in self.views.items())
+        )
 
 
 def merge(
@@ -53,16 +77,38 @@ def merge(
     """The truth of all storages at `now` (epoch seconds).
 
     `previous`, the truth of an earlier moment, only saves work: what its memory was made of is not
-    resolved again. `memory` is that of the last truth, or what was kept of it over a restart.
+    resolved again, and a storage none of whose hosts told anything since is not looked at. `memory` is that
+    of the last truth, or what was kept of it over a restart.
     """
-    horizon = Horizon(now, declaration.host_timeout_s)
     remembering = Remembering(memory)
-    usable = previous if previous is not None and previous.memory is memory else None
+    usable = previous.storages if previous is not None and previous.memory is memory else {}
+    clusters = Clusters(views)
     storages = {}
+    until = math.inf
     for storage_id, storage in declaration.image_storages.items():
-        former = usable.storages.get(storage_id) if usable is not None else None
-        storages[storage_id] = _Storage(storage, declaration, views, horizon, remembering, former).truth()
-    return Truth(storages=storages, memory=remembering.memory(), valid_until=horizon.until)
+        former = usable.get(storage_id)
+        known = former.basis if former is not None else None
+        hosts = _followed(storage, clusters)
+        if (
+            former is None
+            or not isinstance(known, StorageBasis)
+            or not known.stands(declaration, views, hosts, now)
+        ):
+            horizon = Horizon(now, declaration.host_timeout_s, declaration.every_s)
+            made = _Storage(storage, declaration, views, horizon, remembering, former)
+            former, known = made.truth(clusters)
+            known.views = {host_id: views.get(host_id) for host_id in hosts}
+        storages[storage_id] = former
+        until = min(until, known.until)
+    return Truth(storages=storages, memory=remembering.memory(), valid_until=until)
+
+
+def _followed(storage: ImageStorage, clusters: Clusters) -> Collection[str]:
+    """The hosts from whose views a storage's truth follows: its own, and whoever tells of its clusters."""
+    gluster_volumes = [volume for volume in storage.volumes if volume.kind == "gluster"]
+    if not gluster_volumes:
+        return storage.hosts
+    return {host for volume in gluster_volumes for host in clusters.tellers(volume, storage.hosts)}
 
 
 class _Storage:
@@ -83,8 +129,9 @@ class _Storage:
         self.horizon = horizon
         self.remembering = remembering
         self.former = former
+        self.settled = True
 
-    def truth(self) -> StorageTruth:
+    def truth(self, clusters: Clusters) -> tuple[StorageTruth, StorageBasis]:
         memory = self.remembering.former
         sights = {
             volume.volume_id: sights_of(volume, self.storage.hosts, self.views, memory, self.horizon)
@@ -99,8 +146,12 @@ class _Storage:
         volumes = {}
         for volume in self.storage.volumes:
             volume_id = volume.volume_id
+            cluster = None
+            if volume.kind == "gluster":
+                hosts = clusters.tellers(volume, self.storage.hosts)
+                cluster = cluster_of(volume, hosts, self.views, self.horizon)
             rows[volume_id], volumes[volume_id] = self._volume(
-                volume, sights[volume_id], looks[volume_id], basis
+                volume, sights[volume_id], looks[volume_id], cluster, basis
             )
         document = ImageStorageInfo(
             hosts=list(self.storage.hosts),
@@ -111,7 +162,9 @@ class _Storage:
         )
         if self.former is not None and self.former.document == document:
             document = self.former.document
-        return StorageTruth(document=document, volumes=volumes, disks=basis.disks.details, basis=basis)
+        basis.declaration, basis.until, basis.settled = self.declaration, self.horizon.until, self.settled
+        truth = StorageTruth(document=document, volumes=volumes, disks=basis.disks.details, basis=basis)
+        return truth, basis
 
     def _basis(
         self, sights: Mapping[str, tuple[Sight, ...]], looks: Mapping[str, Look | None]
@@ -169,16 +222,22 @@ class _Storage:
         return facts
 
     def _volume(
-        self, volume: Volume, sights: tuple[Sight, ...], images: Look | None, basis: StorageBasis
+        self,
+        volume: Volume,
+        sights: tuple[Sight, ...],
+        images: Look | None,
+        cluster: Cluster | None,
+        basis: StorageBasis,
     ) -> tuple[VolumeRow, VolumeTruth]:
-        cluster = None
-        if volume.kind == "gluster":
-            cluster = cluster_of(volume, self.storage.hosts, self.views, self.horizon)
         since = self.remembering.troubles(volume.key, troubles(sights, cluster))
-        observed = Observed(volume=volume, sights=sights, cluster=cluster, images=images, since=since)
+        observed = Observed(
+            volume=volume, sights=sights, cluster=cluster, images=images, since=since,
+            listing_stale=self._listing_stale(volume, sights, images),
+        )  # fmt: skip
         status, message = status_of(observed)
         total_bytes, available_bytes = self.remembering.space(volume, sights)
-        self.remembering.first_look(volume, sights)
+        if self.remembering.first_look(volume, sights):
+            self.settled = False
         listing = basis.listings[volume.volume_id]
         common = _Common(
             volume_id=volume.volume_id, status=status, status_msg=message,
@@ -193,6 +252,17 @@ class _Storage:
             seen_at=images.good_at if images is not None else 0.0,
         )
         return _row(volume, common, cluster), truth
+
+    def _listing_stale(self, volume: Volume, sights: tuple[Sight, ...], images: Look | None) -> bool:
+        """Whether the images were not listed for long where some host sees the volume well; a host that has
+        just taken over from the one that fell behind is given the time of one walk.
+        """
+        well = [sight for sight in sights if not sight.code]
+        if images is None or not well or self.horizon.answered(images):
+            return False
+        scanner = self.views[scanner_of(volume, well, self.views, self.horizon) or ""]
+        takes_over = scanner.looks.get(("images", volume.key)) is not images
+        return not (takes_over and self.horizon.answers_soon(images))
 
 
 class _Common(TypedDict):

@@ -212,17 +212,18 @@ def _mounted_read_only(here: Space) -> bool:
 def look_of(
     source: str, volume: Volume, sights: Iterable[Sight], views: Mapping[str, HostView]
 ) -> Look | None:
-    """The look of a source at a volume that counts: of the first host that sees the volume well and has
-    looked, else the latest good one. None when no host has ever looked.
+    """The look of a source at a volume that counts: the latest good one of a host that, as far as is known,
+    has the volume; else the latest good one of any. None when no host has ever looked.
     """
-    best: Look | None = None
+    best: tuple[bool, float] = (False, -1.0)
+    found: Look | None = None
     for each in sights:
         view = views.get(each.host_id)
         look = view.looks.get((source, volume.key)) if view is not None else None
         if look is None:
             continue
-        if not each.code and look.good_at:
-            return look
-        if best is None or look.good_at > best.good_at:
-            best = look
-    return best
+        # A host that is silent looked at the right place while it still spoke.
+        right = bool(look.good_at) and (each.code not in BAD or each.code == "read-only")
+        if (right, look.good_at) > best:
+            best, found = (right, look.good_at), look
+    return found
