@@ -1,0 +1,280 @@
+"""Credentials: in memory, over the store; what they prove, and how they are made and end."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import threading
+from collections.abc import Callable, Iterable
+from typing import Protocol
+
+from storekeeper.credentials import (
+    Credential,
+    Kind,
+    Principal,
+    Role,
+    Token,
+    hashed,
+    new_token,
+    parsed,
+    proves,
+    written,
+)
+from storekeeper.errors import NotAuthenticated, Refused
+
+# Another manager on the same database may have made the credential that is unknown here. A flood of unknown
+# ones asks the database no more often than this.
+REFRESH_S = 1.0
+JOIN_HOLDS_S = 3600.0
+FIRST_TOKEN_FILE = "admin.token"  # noqa: S105
+DEFAULT_DIRECTORY = "/var/lib/storekeeper"
+
+_NOT_KNOWN = "This token is not known, or no more: it was revoked, replaced or used. Ask for a new one."
+
+
+class CredentialStore(Protocol):
+    """What is asked of the store. Each returns once it is on disk."""
+
+    def credentials(self) -> list[Credential]:
+        """All of them."""
+
+    def put_credential(self, credential: Credential) -> None:
+        """Keeps one."""
+
+    def delete_credential(self, credential_id: str) -> bool:
+        """Forgets one; True for the one caller that it was there for."""
+
+
+class Access:
+    """All credentials. `clock` gives the epoch seconds that they expire by.
+
+    `principal` and `credentials` answer from memory. Everything that waits for the database is a plain
+    method for any thread, or a coroutine that uses one. Those may raise StoreError.
+    """
+
+    def __init__(self, store: CredentialStore, clock: Callable[[], float]) -> None:
+        self._store = store
+        self._clock = clock
+        self._lock = threading.Lock()
+        self._refreshed_at = clock()
+        self._keep(store.credentials())
+
+    def credentials(self) -> list[Credential]:
+        """All, those that expired too, the oldest first."""
+        return sorted(self._known.values(), key=lambda one: one.created_at)
+
+    # --- what a token proves --------------------------------------------------------------------
+
+    def principal(self, token: str, now: float | None = None) -> Principal:
+        """Whose token this is, as far as this manager knows.
+
+        Raises:
+            NotAuthenticated: nobody's, or it expired.
+        """
+        said = parsed(token)
+        credential = self._known.get(said.credential_id) if said else None
+        if said is None or credential is None or not proves(said, credential):
+            raise NotAuthenticated(_NOT_KNOWN)
+        if not credential.holds(self._clock() if now is None else now):
+            raise NotAuthenticated("This token has expired. Ask for a new one.")
+        return Principal(credential.kind, credential)
+
+    async def authenticate(self, token: str) -> Principal:
+        """As `principal`; asks the database for what is unknown, and ends what a rotated one replaces.
+
+        Raises:
+            NotAuthenticated: nobody's, or it expired.
+        """
+        said = parsed(token)
+        if said and said.credential_id not in self._known and self._refreshable():
+            await asyncio.to_thread(self.refresh)
+        principal = self.principal(token)
+        if principal.credential and principal.credential.credential_id in self._replacing:
+            await asyncio.to_thread(self._replace, principal.credential)
+        return principal
+
+    def _refreshable(self) -> bool:
+        # A clock set back must not stop it.
+        now = self._clock()
+        if 0 <= now - self._refreshed_at < REFRESH_S:
+            return False
+        self._refreshed_at = now
+        return True
+
+    def refresh(self) -> None:
+        """Takes what the database holds now: another manager may have made and revoked some."""
+        with self._lock:
+            self._keep(self._store.credentials())
+
+    # --- making and ending ----------------------------------------------------------------------
+
+    def make(
+        self,
+        kind: Kind,
+        *,
+        name: str = "",
+        role: Role = "viewer",
+        host_id: str = "",
+        machine_id: str = "",
+        expires_s: float | None = None,
+    ) -> tuple[Credential, str]:
+        """A new credential, and its token, which nobody can show again. `expires_s` from now; None: never,
+        or JOIN_HOLDS_S of a `join` one.
+        """
+        token = new_token()
+        if expires_s is None and kind == "join":
+            expires_s = JOIN_HOLDS_S
+        return self._put(
+            token,
+            Credential(
+                credential_id=token.credential_id, kind=kind, secret_hash=hashed(token.secret),
+                created_at=self._clock(), expires_at=self._clock() + expires_s if expires_s else 0.0,
+                name=name, role=role, host_id=host_id, machine_id=machine_id,
+            ),
+        )  # fmt: skip
+
+    def revoke(self, credential_id: str) -> bool:
+        """Ends a credential; whether there was one."""
+        with self._lock:
+            return self._delete(credential_id)
+
+    def revoke_host(self, host_id: str) -> None:
+        """Ends all credentials of a host: its agent's, and those to join by."""
+        with self._lock:
+            self._keep(self._store.credentials())
+            for one in self.credentials():
+                if one.host_id == host_id:
+                    self._delete(one.credential_id)
+
+    def join(self, principal: Principal, machine_id: str) -> tuple[Credential, str]:
+        """Takes a token to join by, once, for the agent's credential of its host; earlier ones of it end.
+
+        Raises:
+            Refused: it is another kind of token.
+            NotAuthenticated: it was used by then.
+        """
+        joining = principal.credential
+        if principal.kind != "join" or joining is None:
+            raise Refused("Joining needs the token that this prints: storekeeper host add HOST")
+        with self._lock:
+            # Of all who try with it, in all managers, the database lets one through.
+            if not self._delete(joining.credential_id):
+                raise NotAuthenticated(_NOT_KNOWN)
+        credential, token = self._make_agent(joining.host_id, machine_id)
+        self._replace(credential)
+        return credential, token
+
+    def rotate(self, principal: Principal) -> tuple[Credential, str]:
+        """Another credential for an agent. The one that it has holds until the new one is first used.
+
+        Raises:
+            Refused: this is no agent.
+        """
+        old = principal.credential
+        if principal.kind != "agent" or old is None:
+            raise Refused("Only a host's agent may do this, with the credential that it got when it joined.")
+        return self._make_agent(old.host_id, old.machine_id)
+
+    def first_token(self, directory: str) -> str | None:
+        """Leaves an administrator's token in `directory`, for its user only, when no administrator has one.
+
+        The file's path; None when there was nothing to do.
+
+        Raises:
+            Refused: the file cannot be written.
+        """
+        now = self._clock()
+        if any(one.kind == "person" and one.role == "administrator" and one.holds(now)
+               for one in self._known.values()):  # fmt: skip
+            return None
+        token = new_token()
+        path = os.path.join(directory, FIRST_TOKEN_FILE)
+        # The file first: a token that nobody can read would be the administrator's for good.
+        try:
+            write_privately(path, written("person", token).encode() + b"\n")
+        except OSError as error:
+            raise Refused(f"Cannot write the administrator's token to {path}: {error.strerror}.") from error
+        self._put(
+            token,
+            Credential(
+                credential_id=token.credential_id, kind="person", secret_hash=hashed(token.secret),
+                created_at=now, name="first start", role="administrator",
+            ),
+        )  # fmt: skip
+        return path
+
+    # --- how ------------------------------------------------------------------------------------
+
+    def _make_agent(self, host_id: str, machine_id: str) -> tuple[Credential, str]:
+        token = new_token()
+        # Which one is new must show, whatever was done to the clock.
+        later = (one.created_at + 1e-3 for one in self._of_agent(host_id))
+        return self._put(
+            token,
+            Credential(
+                credential_id=token.credential_id, kind="agent", secret_hash=hashed(token.secret),
+                created_at=max([self._clock(), *later]), host_id=host_id, machine_id=machine_id,
+            ),
+        )  # fmt: skip
+
+    def _put(self, token: Token, credential: Credential) -> tuple[Credential, str]:
+        with self._lock:
+            self._store.put_credential(credential)
+            self._keep([*self._known.values(), credential])
+        return credential, written(credential.kind, token)
+
+    def _delete(self, credential_id: str) -> bool:
+        """With the lock held."""
+        gone = self._store.delete_credential(credential_id)
+        self._keep(one for one in self._known.values() if one.credential_id != credential_id)
+        return gone
+
+    def _replace(self, credential: Credential) -> None:
+        """Ends the earlier credentials of this agent's host."""
+        with self._lock:
+            for one in self._of_agent(credential.host_id):
+                if one.created_at < credential.created_at:
+                    self._delete(one.credential_id)
+
+    def _of_agent(self, host_id: str) -> list[Credential]:
+        return [one for one in self._known.values() if one.kind == "agent" and one.host_id == host_id]
+
+    def _keep(self, credentials: Iterable[Credential]) -> None:
+        """Replaces what is known, at once for those who read meanwhile."""
+        known = {one.credential_id: one for one in credentials}
+        oldest: dict[str, float] = {}
+        for one in known.values():
+            if one.kind == "agent":
+                oldest[one.host_id] = min(one.created_at, oldest.get(one.host_id, one.created_at))
+        self._known = known
+        self._replacing = {
+            one.credential_id
+            for one in known.values()
+            if one.kind == "agent" and one.created_at > oldest[one.host_id]
+        }
+
+
+def directory_of(database: str) -> str | None:
+    """Where a manager keeps its files: beside its database; None when that is in memory."""
+    scheme, _, path = database.partition("://")
+    if scheme == "sqlite":
+        return os.path.dirname(path) if path else None
+    return DEFAULT_DIRECTORY
+
+
+def write_privately(path: str, content: bytes) -> None:
+    """A whole file, or none, that only this user may read.
+
+    Raises:
+        OSError: it cannot be written.
+    """
+    os.makedirs(os.path.dirname(path), mode=0o700, exist_ok=True)
+    part = f"{path}.{os.getpid()}"
+    file = os.open(part, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW, 0o600)
+    try:
+        os.fchmod(file, 0o600)
+        os.write(file, content)
+        os.fsync(file)
+    finally:
+        os.close(file)
+    os.replace(part, path)

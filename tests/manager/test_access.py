@@ -1,0 +1,263 @@
+"""Credentials: what a token proves, when it ends, and that what may be used once is."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import stat
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from storekeeper.credentials import Credential, Principal, parsed
+from storekeeper.errors import NotAuthenticated, Refused
+from storekeeper.manager.access import FIRST_TOKEN_FILE, JOIN_HOLDS_S, REFRESH_S, Access, directory_of
+
+
+class Kept:
+    """The credentials of a database in memory."""
+
+    def __init__(self) -> None:
+        self.rows: dict[str, Credential] = {}
+        self.asked = 0
+
+    def credentials(self) -> list[Credential]:
+        self.asked += 1
+        return list(self.rows.values())
+
+    def put_credential(self, credential: Credential) -> None:
+        self.rows[credential.credential_id] = credential
+
+    def delete_credential(self, credential_id: str) -> bool:
+        return self.rows.pop(credential_id, None) is not None
+
+
+class Clock:
+    def __init__(self) -> None:
+        self.now = 1_000_000.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+@pytest.fixture
+def kept() -> Kept:
+    return Kept()
+
+
+@pytest.fixture
+def clock() -> Clock:
+    return Clock()
+
+
+@pytest.fixture
+def access(kept: Kept, clock: Clock) -> Access:
+    return Access(kept, clock)
+
+
+def test_a_token_proves_whose_it_is(access: Access) -> None:
+    credential, token = access.make("person", name="ana", role="viewer")
+    assert access.principal(token) == Principal("person", credential)
+
+
+def test_what_is_stored_does_not_hold_the_secret(access: Access, kept: Kept) -> None:
+    credential, token = access.make("person")
+    said = parsed(token)
+    assert said is not None
+    assert said.secret not in repr(kept.rows)
+    assert credential.credential_id in kept.rows
+
+
+def test_a_token_with_another_secret_proves_nothing(access: Access) -> None:
+    token, other = (access.make("person")[1] for _ in range(2))
+    mixed = token[: token.rindex("_", 0, 30) + 1] + other[token.rindex("_", 0, 30) + 1 :]
+    assert parsed(mixed)
+    with pytest.raises(NotAuthenticated):
+        access.principal(mixed)
+
+
+@given(st.text())
+def test_what_is_no_token_is_nobodys(text: str) -> None:
+    with pytest.raises(NotAuthenticated):
+        Access(Kept(), Clock()).principal(text)
+
+
+def test_a_token_expires_by_the_managers_clock(access: Access, clock: Clock) -> None:
+    _, token = access.make("person", expires_s=60)
+    clock.now += 59
+    access.principal(token)
+    clock.now += 1
+    with pytest.raises(NotAuthenticated, match="expired"):
+        access.principal(token)
+
+
+def test_a_revoked_token_is_nobodys_at_once(access: Access) -> None:
+    credential, token = access.make("person")
+    assert access.revoke(credential.credential_id)
+    assert not access.revoke(credential.credential_id)
+    with pytest.raises(NotAuthenticated):
+        access.principal(token)
+
+
+def test_credentials_hold_over_a_restart(access: Access, kept: Kept, clock: Clock) -> None:
+    credential, token = access.make("person")
+    assert Access(kept, clock).principal(token).credential == credential
+
+
+def test_what_another_manager_made_is_asked_for_when_it_comes(
+    access: Access, kept: Kept, clock: Clock
+) -> None:
+    _, token = Access(kept, clock).make("person")
+    clock.now += REFRESH_S
+    assert asyncio.run(access.authenticate(token)).kind == "person"
+
+
+def test_a_flood_of_unknown_tokens_does_not_ask_the_database_each_time(
+    access: Access, kept: Kept, clock: Clock
+) -> None:
+    tokens = [Access(Kept(), clock).make("person")[1] for _ in range(50)]
+    clock.now += REFRESH_S
+    before = kept.asked
+
+    async def flood() -> None:
+        for token in tokens:
+            with pytest.raises(NotAuthenticated):
+                await access.authenticate(token)
+
+    asyncio.run(flood())
+    assert kept.asked == before + 1
+
+
+# --- agents -------------------------------------------------------------------------------------
+
+
+def test_a_host_joins_once_with_its_token(access: Access) -> None:
+    _, token = access.make("join", host_id="a")
+    principal = access.principal(token)
+    credential, agent_token = access.join(principal, "machine")
+    assert (credential.kind, credential.host_id, credential.machine_id) == ("agent", "a", "machine")
+    assert access.principal(agent_token) == Principal("agent", credential)
+    with pytest.raises(NotAuthenticated):
+        access.principal(token)
+    with pytest.raises(NotAuthenticated):
+        access.join(principal, "another")
+
+
+def test_of_many_who_join_at_once_by_several_managers_one_does(
+    access: Access, kept: Kept, clock: Clock
+) -> None:
+    _, token = access.make("join", host_id="a")
+    managers = [Access(kept, clock) for _ in range(8)]
+    principals = [one.principal(token) for one in managers]
+
+    def joined(number: int) -> bool:
+        try:
+            managers[number].join(principals[number], "machine")
+        except NotAuthenticated:
+            return False
+        return True
+
+    with ThreadPoolExecutor(8) as threads:
+        assert sum(threads.map(joined, range(8))) == 1
+
+
+def test_a_token_to_join_by_expires_by_itself(access: Access, clock: Clock) -> None:
+    _, token = access.make("join", host_id="a")
+    clock.now += JOIN_HOLDS_S
+    with pytest.raises(NotAuthenticated):
+        access.principal(token)
+
+
+def test_only_a_token_to_join_by_joins(access: Access) -> None:
+    _, token = access.make("person", role="administrator")
+    with pytest.raises(Refused):
+        access.join(access.principal(token), "machine")
+
+
+def test_joining_anew_ends_the_earlier_credential_of_the_host_alone(access: Access, clock: Clock) -> None:
+    _, old = access.join(access.principal(access.make("join", host_id="a")[1]), "m1")
+    _, other = access.join(access.principal(access.make("join", host_id="b")[1]), "m2")
+    clock.now -= 1
+    _, new = access.join(access.principal(access.make("join", host_id="a")[1]), "m1")
+    with pytest.raises(NotAuthenticated):
+        access.principal(old)
+    access.principal(other)
+    access.principal(new)
+
+
+def test_a_rotated_credential_replaces_the_old_one_when_first_used(
+    access: Access, kept: Kept, clock: Clock
+) -> None:
+    joined, old = access.join(access.principal(access.make("join", host_id="a")[1]), "machine")
+    clock.now -= 3600
+    credential, new = access.rotate(access.principal(old))
+    assert (credential.host_id, credential.machine_id) == ("a", "machine")
+    access.principal(old)
+    assert asyncio.run(access.authenticate(new)).credential == credential
+    with pytest.raises(NotAuthenticated):
+        access.principal(old)
+    assert joined.credential_id not in kept.rows
+
+
+def test_revoking_a_host_ends_all_that_is_its_own(access: Access, kept: Kept) -> None:
+    access.join(access.principal(access.make("join", host_id="a")[1]), "machine")
+    access.make("join", host_id="a")
+    person, _ = access.make("person")
+    access.revoke_host("a")
+    assert list(kept.rows) == [person.credential_id]
+
+
+# --- the first one ------------------------------------------------------------------------------
+
+
+def test_the_first_start_leaves_an_administrators_token_for_its_user_only(
+    access: Access, tmp_path: Path
+) -> None:
+    path = access.first_token(str(tmp_path / "new"))
+    assert path == str(tmp_path / "new" / FIRST_TOKEN_FILE)
+    principal = access.principal(Path(path).read_text().strip())
+    assert principal.credential is not None
+    assert principal.credential.role == "administrator"
+    assert stat.S_IMODE(os.stat(path).st_mode) == 0o600
+    assert access.first_token(str(tmp_path / "new")) is None
+
+
+def test_a_file_that_others_could_read_is_not_written_into(access: Access, tmp_path: Path) -> None:
+    there = tmp_path / FIRST_TOKEN_FILE
+    there.write_text("old")
+    there.chmod(0o644)
+    access.first_token(str(tmp_path))
+    assert stat.S_IMODE(there.stat().st_mode) == 0o600
+
+
+def test_when_no_administrators_token_holds_a_start_leaves_another(
+    access: Access, clock: Clock, tmp_path: Path
+) -> None:
+    access.make("person", role="administrator", expires_s=60)
+    assert access.first_token(str(tmp_path)) is None
+    clock.now += 60
+    assert access.first_token(str(tmp_path))
+
+
+def test_a_token_that_cannot_be_written_is_refused_and_none_is_made(
+    access: Access, kept: Kept, tmp_path: Path
+) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(Refused, match=r"admin\.token"):
+        access.first_token(str(tmp_path / "file"))
+    assert not kept.rows
+
+
+@pytest.mark.parametrize(
+    ("database", "directory"),
+    [
+        ("sqlite:///var/lib/storekeeper/storekeeper.db", "/var/lib/storekeeper"),
+        ("sqlite://", None),
+        ("postgresql://a@b/c", "/var/lib/storekeeper"),
+    ],
+)
+def test_files_of_the_manager_are_beside_its_database(database: str, directory: str | None) -> None:
+    assert directory_of(database) == directory
