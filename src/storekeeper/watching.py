@@ -64,6 +64,8 @@ def watch(
                 for event in events:
                     if event.kind == "gone":
                         return
+                    if event.kind not in {"change", "reset"}:
+                        continue
                     seen = _following(seen, event)
                     if seen is None:
                         break
@@ -86,8 +88,8 @@ def _fetched(client: Client, image_storage_id: str) -> Seen:
 
 def _following(seen: Seen, event: _Event) -> Seen | None:
     """What is seen after the event; None where the document is to be fetched anew."""
-    if event.kind != "change":
-        return None if event.kind == "reset" else seen
+    if event.kind == "reset":
+        return None
     try:
         change = msgspec.json.decode(event.data, type=DocumentChange)
         return Seen(document=patched(seen.document, change), etag=event.id, change=change)
