@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 import socket
 import sys
@@ -11,8 +12,10 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 from lab import gluster
+from lab.comparing import differences
 from lab.disks import make_disks
 from lab.guest import build_kernel
 from lab.host import LabHost
@@ -26,7 +29,11 @@ _AT_ONCE = 2
 class Lab:
     """Hosts that are up, with all that the scenario gives them."""
 
-    def __init__(self, scenario: Scenario, hosts: dict[str, LabHost], results: Path) -> None:
+    def __init__(
+        self, scenario: Scenario, expected: object, hosts: dict[str, LabHost], results: Path
+    ) -> None:
+        """`expected` is the document that must be seen when nothing is wrong."""
+        self._expected = expected
         self.scenario = scenario
         self.hosts = hosts
         self.results = results
@@ -61,6 +68,19 @@ class Lab:
         host = next(host for host in self.hosts.values() if host.guest.is_up)
         gluster.start(host, volume)
 
+    def document(self) -> dict[str, Any]:
+        """The document now."""
+        host = self.hosts[self.scenario.hosts[0].name]
+        host.declare(self.scenario.declaration)
+        printed = host.scan(self.scenario.expected.image_storage)
+        (self.results / "document.json").write_text(printed, encoding="utf-8")
+        document: dict[str, Any] = json.loads(printed)
+        return document
+
+    def differences(self, document: dict[str, Any]) -> list[str]:
+        """What of a document is not as the scenario expects it."""
+        return differences(self._expected, document, self.scenario.expected.within)
+
     def _at_once(self, what: Callable[[LabHost], None]) -> None:
         """Does the same to all hosts; when one fails, or the lab is interrupted, none is waited for."""
         pool = ThreadPoolExecutor(_AT_ONCE)
@@ -77,7 +97,7 @@ class Lab:
 
 
 @contextmanager
-def lab(scenario: Scenario, results: Path) -> Iterator[Lab]:
+def lab(scenario: Scenario, expected: object, results: Path) -> Iterator[Lab]:
     """The lab, empty, for as long as the context lasts; `Lab.build` fills it.
 
     Disks and sockets lie in a directory of their own that is gone afterwards; consoles, logs and commands
@@ -92,7 +112,7 @@ def lab(scenario: Scenario, results: Path) -> Iterator[Lab]:
         port = _free_udp_port()
         for host in scenario.hosts:
             hosts[host.name] = LabHost(scenario, host.name, results, disks, work, kernel, port)
-        yield Lab(scenario, hosts, results)
+        yield Lab(scenario, expected, hosts, results)
     finally:
         for made in hosts.values():
             made.guest.power_off()
