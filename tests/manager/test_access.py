@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from storekeeper.credentials import Credential, Principal, parsed
 from storekeeper.errors import NotAuthenticated, Refused
-from storekeeper.manager.access import FIRST_TOKEN_FILE, JOIN_HOLDS_S, REFRESH_S, Access, directory_of
+from storekeeper.manager.access import FIRST_TOKEN_FILE, REFRESH_S, Access, directory_of
 
 
 class Kept:
@@ -86,7 +86,7 @@ def test_what_is_no_token_is_nobodys(text: str) -> None:
 
 
 def test_a_token_expires_by_the_managers_clock(access: Access, clock: Clock) -> None:
-    _, token = access.make("person", expires_s=60)
+    _, token = access.make("person", lifetime_s=60)
     clock.now += 59
     access.principal(token)
     clock.now += 1
@@ -134,80 +134,31 @@ def test_a_flood_of_unknown_tokens_does_not_ask_the_database_each_time(
 # --- agents -------------------------------------------------------------------------------------
 
 
-def test_a_host_joins_once_with_its_token(access: Access) -> None:
-    _, token = access.make("join", host_id="a")
-    principal = access.principal(token)
-    credential, agent_token = access.join(principal, "machine")
-    assert (credential.kind, credential.host_id, credential.machine_id) == ("agent", "a", "machine")
-    assert access.principal(agent_token) == Principal("agent", credential)
-    with pytest.raises(NotAuthenticated):
-        access.principal(token)
-    with pytest.raises(NotAuthenticated):
-        access.join(principal, "another")
-
-
-def test_of_many_who_join_at_once_by_several_managers_one_does(
+def test_of_many_who_take_a_token_away_by_several_managers_one_is_told_so(
     access: Access, kept: Kept, clock: Clock
 ) -> None:
-    _, token = access.make("join", host_id="a")
+    credential, token = access.make("join", host_id="a")
     managers = [Access(kept, clock) for _ in range(8)]
-    principals = [one.principal(token) for one in managers]
-
-    def joined(number: int) -> bool:
-        try:
-            managers[number].join(principals[number], "machine")
-        except NotAuthenticated:
-            return False
-        return True
-
     with ThreadPoolExecutor(8) as threads:
-        assert sum(threads.map(joined, range(8))) == 1
+        assert sum(threads.map(lambda one: one.revoke(credential.credential_id), managers)) == 1
+    for one in managers:
+        with pytest.raises(NotAuthenticated):
+            one.principal(token)
 
 
-def test_a_token_to_join_by_expires_by_itself(access: Access, clock: Clock) -> None:
-    _, token = access.make("join", host_id="a")
-    clock.now += JOIN_HOLDS_S
-    with pytest.raises(NotAuthenticated):
-        access.principal(token)
-
-
-def test_only_a_token_to_join_by_joins(access: Access) -> None:
-    _, token = access.make("person", role="administrator")
-    with pytest.raises(Refused):
-        access.join(access.principal(token), "machine")
-
-
-def test_joining_anew_ends_the_earlier_credential_of_the_host_alone(access: Access, clock: Clock) -> None:
-    _, old = access.join(access.principal(access.make("join", host_id="a")[1]), "m1")
-    _, other = access.join(access.principal(access.make("join", host_id="b")[1]), "m2")
-    clock.now -= 1
-    _, new = access.join(access.principal(access.make("join", host_id="a")[1]), "m1")
-    with pytest.raises(NotAuthenticated):
-        access.principal(old)
-    access.principal(other)
-    access.principal(new)
-
-
-def test_a_rotated_credential_replaces_the_old_one_when_first_used(
+def test_a_new_credential_of_an_agent_replaces_the_old_one_when_first_used(
     access: Access, kept: Kept, clock: Clock
 ) -> None:
-    joined, old = access.join(access.principal(access.make("join", host_id="a")[1]), "machine")
+    joined, old = access.make("agent", host_id="a", machine_id="m")
+    _, other = access.make("agent", host_id="b", machine_id="n")
     clock.now -= 3600
-    credential, new = access.rotate(access.principal(old))
-    assert (credential.host_id, credential.machine_id) == ("a", "machine")
-    access.principal(old)
+    credential, new = access.make("agent", host_id="a", machine_id="m")
+    assert asyncio.run(access.authenticate(old)).credential == joined
     assert asyncio.run(access.authenticate(new)).credential == credential
     with pytest.raises(NotAuthenticated):
         access.principal(old)
+    access.principal(other)
     assert joined.credential_id not in kept.rows
-
-
-def test_revoking_a_host_ends_all_that_is_its_own(access: Access, kept: Kept) -> None:
-    access.join(access.principal(access.make("join", host_id="a")[1]), "machine")
-    access.make("join", host_id="a")
-    person, _ = access.make("person")
-    access.revoke_host("a")
-    assert list(kept.rows) == [person.credential_id]
 
 
 # --- the first one ------------------------------------------------------------------------------
@@ -236,7 +187,7 @@ def test_a_file_that_others_could_read_is_not_written_into(access: Access, tmp_p
 def test_when_no_administrators_token_holds_a_start_leaves_another(
     access: Access, clock: Clock, tmp_path: Path
 ) -> None:
-    access.make("person", role="administrator", expires_s=60)
+    access.make("person", role="administrator", lifetime_s=60)
     assert access.first_token(str(tmp_path)) is None
     clock.now += 60
     assert access.first_token(str(tmp_path))

@@ -8,12 +8,13 @@ import threading
 from collections.abc import Callable, Iterable
 from typing import Protocol
 
+from msgspec.structs import replace
+
 from storekeeper.credentials import (
     Credential,
     Kind,
     Principal,
     Role,
-    Token,
     hashed,
     new_token,
     parsed,
@@ -25,7 +26,6 @@ from storekeeper.errors import NotAuthenticated, Refused
 # Another manager on the same database may have made the credential that is unknown here. A flood of unknown
 # ones asks the database no more often than this.
 REFRESH_S = 1.0
-JOIN_HOLDS_S = 3600.0
 FIRST_TOKEN_FILE = "admin.token"  # noqa: S105
 DEFAULT_DIRECTORY = "/var/lib/storekeeper"
 
@@ -116,64 +116,30 @@ class Access:
         role: Role = "viewer",
         host_id: str = "",
         machine_id: str = "",
-        expires_s: float | None = None,
+        lifetime_s: float = 0.0,
     ) -> tuple[Credential, str]:
-        """A new credential, and its token, which nobody can show again. `expires_s` from now; None: never,
-        or JOIN_HOLDS_S of a `join` one.
+        """A new credential, and its token, which nobody can show again. `lifetime_s` from now; 0: for good.
+
+        Earlier ones of the same agent hold until the new one is first used.
         """
-        token = new_token()
-        if expires_s is None and kind == "join":
-            expires_s = JOIN_HOLDS_S
-        return self._put(
-            token,
-            Credential(
-                credential_id=token.credential_id, kind=kind, secret_hash=hashed(token.secret),
-                created_at=self._clock(), expires_at=self._clock() + expires_s if expires_s else 0.0,
-                name=name, role=role, host_id=host_id, machine_id=machine_id,
-            ),
+        token, now = new_token(), self._clock()
+        credential = Credential(
+            credential_id=token.credential_id, kind=kind, secret_hash=hashed(token.secret), created_at=now,
+            expires_at=now + lifetime_s if lifetime_s else 0.0,
+            name=name, role=role, host_id=host_id, machine_id=machine_id,
         )  # fmt: skip
+        with self._lock:
+            if kind == "agent":
+                # Which one is new must show, whatever was done to the clock.
+                later = (one.created_at + 1e-3 for one in self._of_agent(host_id))
+                credential = replace(credential, created_at=max([now, *later]))
+            self._put(credential)
+        return credential, written(kind, token)
 
     def revoke(self, credential_id: str) -> bool:
-        """Ends a credential; whether there was one."""
+        """Ends a credential; whether there was one. Of several callers, in all managers, one is told so."""
         with self._lock:
             return self._delete(credential_id)
-
-    def revoke_host(self, host_id: str) -> None:
-        """Ends all credentials of a host: its agent's, and those to join by."""
-        with self._lock:
-            self._keep(self._store.credentials())
-            for one in self.credentials():
-                if one.host_id == host_id:
-                    self._delete(one.credential_id)
-
-    def join(self, principal: Principal, machine_id: str) -> tuple[Credential, str]:
-        """Takes a token to join by, once, for the agent's credential of its host; earlier ones of it end.
-
-        Raises:
-            Refused: it is another kind of token.
-            NotAuthenticated: it was used by then.
-        """
-        joining = principal.credential
-        if principal.kind != "join" or joining is None:
-            raise Refused("Joining needs the token that this prints: storekeeper host add HOST")
-        with self._lock:
-            # Of all who try with it, in all managers, the database lets one through.
-            if not self._delete(joining.credential_id):
-                raise NotAuthenticated(_NOT_KNOWN)
-        credential, token = self._make_agent(joining.host_id, machine_id)
-        self._replace(credential)
-        return credential, token
-
-    def rotate(self, principal: Principal) -> tuple[Credential, str]:
-        """Another credential for an agent. The one that it has holds until the new one is first used.
-
-        Raises:
-            Refused: this is no agent.
-        """
-        old = principal.credential
-        if principal.kind != "agent" or old is None:
-            raise Refused("Only a host's agent may do this, with the credential that it got when it joined.")
-        return self._make_agent(old.host_id, old.machine_id)
 
     def first_token(self, directory: str) -> str | None:
         """Leaves an administrator's token in `directory`, for its user only, when no administrator has one.
@@ -194,37 +160,22 @@ class Access:
             write_privately(path, written("person", token).encode() + b"\n")
         except OSError as error:
             raise Refused(f"Cannot write the administrator's token to {path}: {error.strerror}.") from error
-        self._put(
-            token,
-            Credential(
-                credential_id=token.credential_id, kind="person", secret_hash=hashed(token.secret),
-                created_at=now, name="first start", role="administrator",
-            ),
+        credential = Credential(
+            credential_id=token.credential_id, kind="person", secret_hash=hashed(token.secret),
+            created_at=now, name="first start", role="administrator",
         )  # fmt: skip
+        with self._lock:
+            self._put(credential)
         return path
 
     # --- how ------------------------------------------------------------------------------------
 
-    def _make_agent(self, host_id: str, machine_id: str) -> tuple[Credential, str]:
-        token = new_token()
-        # Which one is new must show, whatever was done to the clock.
-        later = (one.created_at + 1e-3 for one in self._of_agent(host_id))
-        return self._put(
-            token,
-            Credential(
-                credential_id=token.credential_id, kind="agent", secret_hash=hashed(token.secret),
-                created_at=max([self._clock(), *later]), host_id=host_id, machine_id=machine_id,
-            ),
-        )  # fmt: skip
-
-    def _put(self, token: Token, credential: Credential) -> tuple[Credential, str]:
-        with self._lock:
-            self._store.put_credential(credential)
-            self._keep([*self._known.values(), credential])
-        return credential, written(credential.kind, token)
+    def _put(self, credential: Credential) -> None:
+        """With the lock held, as the next."""
+        self._store.put_credential(credential)
+        self._keep([*self._known.values(), credential])
 
     def _delete(self, credential_id: str) -> bool:
-        """With the lock held."""
         gone = self._store.delete_credential(credential_id)
         self._keep(one for one in self._known.values() if one.credential_id != credential_id)
         return gone
