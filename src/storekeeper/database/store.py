@@ -265,7 +265,8 @@ def _upsert(insert: Any) -> Any:
 
 def _kept(connection: Connection, scope: ScopeKey) -> dict[bytes, bytes]:
     """The facts of one scope as they are stored."""
-    return dict(connection.execute(_KEPT, _scope_row(scope)).tuples().all())
+    rows = connection.execute(_KEPT, _scope_row(scope))
+    return dict(rows.all())
 
 
 def _declared(connection: Connection) -> Declared:
