@@ -142,7 +142,7 @@ def test_a_host_is_added_once_and_removed_when_no_storage_links_it() -> None:
     assert changes.remove_host(FILE, added, "h3") == ONE
 
 
-@pytest.mark.parametrize(("host_id", "storages"), [("h1", "s, filed"), ("h2", "s")])
+@pytest.mark.parametrize(("host_id", "storages"), [("h1", "filed, s"), ("h2", "s")])
 def test_a_host_that_is_still_linked_cannot_be_removed(host_id: str, storages: str) -> None:
     added = changes.add_host(FILE, ONE, host_id, {})
     assert f"is linked to {storages};" in said(lambda: changes.remove_host(FILE, added, host_id), Conflict)

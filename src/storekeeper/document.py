@@ -7,7 +7,7 @@ objects: what is known beyond them has routes and objects of its own (`detail` o
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Any, Literal
 
 from msgspec import Struct
 
@@ -131,6 +131,16 @@ class ManagerResult(Struct, frozen=True, kw_only=True):
 
     status: Literal["OK"] = "OK"
     message: str = ""
+
+
+class DeclarationInfo(Struct, frozen=True, kw_only=True):
+    """The answer to `GET /declaration`: the tables `image_storages` and `hosts`, as in a declaration's file.
+
+    `declared`: through the API. `file`: in the manager's own file.
+    """
+
+    declared: dict[str, Any]
+    file: dict[str, Any]
 
 
 HostState = Literal["running", "stopped", "unknown", "unavailable", "incompatible"]

@@ -63,8 +63,8 @@ def test_a_method_that_changes_something_is_405_on_every_route(app: ASGIApp, rou
 @pytest.mark.parametrize(
     "path",
     [
-        "/", f"/{SECRET}", "/imagestorages/internal/imagess", "/imagestorages/internal/volumes",
-        "/imagestorages/internal/volumes/home_flexvdi", "/imagestorages/internal/volumes/home_flexvdi/images",
+        "/", f"/{SECRET}", "/imagestorages/internal/imagess",
+        "/imagestorages/internal/volumes/home_flexvdi/images",
         "/schema/nope", "/schema/swagger", "/schema/openapi.yaml", "/favicon.ico", "/metrics",
         "/imagestorages//internal", "//imagestorages", "/imagestorages/internal/images/corus",
     ],
@@ -72,6 +72,21 @@ def test_a_method_that_changes_something_is_405_on_every_route(app: ASGIApp, rou
 def test_an_unknown_path_is_404_and_is_not_repeated(app: ASGIApp, path: str) -> None:
     message = assert_error(ask(app, path), 404, "not-found")
     assert "No such route" in message
+
+
+@pytest.mark.parametrize(
+    ("path", "allowed"),
+    [
+        ("/imagestorages/internal/volumes", "POST"),
+        ("/imagestorages/internal/gluster_volumes/g", "DELETE, PUT"),
+    ],
+)
+def test_a_path_that_is_there_for_other_methods_is_405_and_names_them(
+    app: ASGIApp, path: str, allowed: str
+) -> None:
+    answer = ask(app, path)
+    assert_error(answer, 405, "method-not-allowed")
+    assert ", ".join(sorted(answer.headers["allow"].split(", "))) == allowed
 
 
 def test_an_unknown_storage_is_404_and_the_nearest_is_suggested(app: ASGIApp) -> None:
