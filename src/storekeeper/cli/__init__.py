@@ -20,11 +20,13 @@ EXIT_INTERRUPTED = 130
 # A command's name and its module in this package, which holds it as `command`.
 COMMANDS = {
     "serve": "serve",
+    "agent": "agent",
     "storages": "storages",
     "show": "show",
     "images": "images",
     "image": "image",
     "disks": "disks",
+    "watch": "watch",
     "scan": "scan",
     "probe": "probe",
     "discover": "discover",
