@@ -24,7 +24,8 @@ from storekeeper.sources import SOURCES
 
 DOCS = Path(__file__).resolve().parents[1] / "docs"
 SETTINGS = (
-    "manager.listen", "manager.database", "manager.host_timeout_s", "manager.probe_every_s",
+    "manager.listen", "manager.certificate", "manager.key", "manager.database",
+    "manager.host_timeout_s", "manager.probe_every_s",
     "hosts.ID.description", "host.id", "hosts", "primary_disk_id",
     "mount_point", "source", "mounted", "aliases", "gvolume_name",
 )  # fmt: skip

@@ -59,12 +59,15 @@ class Declared(Struct, frozen=True, kw_only=True):
 
 class Declaration(Struct, frozen=True, kw_only=True):
     """Everything declared. `host_id` is this host's; `found` when no file was there and this is what
-    the host was seen to have. Time-outs in seconds. `every_s`: pauses of sources that are not their own.
+    the host was seen to have. `certificate`, `key`: files of PEM that HTTPS is served with, `""` for the
+    manager's own. Time-outs in seconds. `every_s`: pauses of sources that are not their own.
     """
 
     host_id: str
     image_storages: dict[str, ImageStorage]
     listen: str = DEFAULT_LISTEN
+    certificate: str = ""
+    key: str = ""
     database: str = DEFAULT_DATABASE
     host_timeout_s: float = 60.0
     found: bool = False

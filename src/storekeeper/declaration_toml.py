@@ -55,7 +55,8 @@ def write(declaration: Declaration) -> str:
         "# What Storekeeper looks at. `storekeeper config check` says what is wrong with this file.",
         "",
         "[manager]",
-        f"listen = {quoted(declaration.listen)}    # a loopback address",
+        f"listen = {quoted(declaration.listen)}    # off loopback it is HTTPS, for tokens only",
+        *_certificate_lines(declaration),
         f"database = {quoted(declaration.database)}",
         f"host_timeout_s = {_number(declaration.host_timeout_s)}    # a host silent for longer is unknown",
         *_pace_lines(declaration.every_s),
@@ -80,6 +81,8 @@ def write(declaration: Declaration) -> str:
 
 _MANAGER = {
     "listen": Key(values.listen),
+    "certificate": Key(values.path),
+    "key": Key(values.path),
     "database": Key(values.database),
     "host_timeout_s": Key(values.seconds),
     "probe_every_s": Key(values.paces),
@@ -107,6 +110,11 @@ def _read(text: str, host_name: str) -> tuple[Declaration, Errors]:
     host = as_table(file.get("host", {}), "host", errors)
     check_keys(manager, _MANAGER, "manager", errors)
     check_keys(host, _HOST, "host", errors)
+    for given, missing in (("certificate", "key"), ("key", "certificate")):
+        if given in manager and missing not in manager:
+            errors.append(
+                DeclarationError(f"manager.{missing}", f"is missing beside manager.{given}; write both")
+            )
     if "id" not in host and (wrong := values.identifier(host_name)):
         errors.append(DeclarationError("host.id", f"is missing, and this host's name {wrong}"))
     storages = storages_from(file.get("image_storages", {}), errors)
@@ -119,6 +127,8 @@ def _read(text: str, host_name: str) -> tuple[Declaration, Errors]:
             host_id=host.get("id", host_name),
             image_storages=storages,
             listen=manager.get("listen", DEFAULT_LISTEN),
+            certificate=manager.get("certificate", ""),
+            key=manager.get("key", ""),
             database=manager.get("database", DEFAULT_DATABASE),
             host_timeout_s=float(manager.get("host_timeout_s", DEFAULT_HOST_TIMEOUT_S)),
             hosts=hosts,
@@ -141,6 +151,12 @@ def _syntax_error(message: str) -> DeclarationError:
 
 
 # --- writing ------------------------------------------------------------------------------------
+
+
+def _certificate_lines(declaration: Declaration) -> Iterator[str]:
+    if declaration.certificate:
+        yield f"certificate = {quoted(declaration.certificate)}    # PEM, with those that sign it"
+        yield f"key = {quoted(declaration.key)}"
 
 
 def _pace_lines(every_s: Mapping[str, float]) -> Iterator[str]:

@@ -20,7 +20,9 @@ _GLUSTER_NAME = re.compile(r"[A-Za-z0-9_-]{1,255}\Z")
 # What hosts are asked (`sources.SOURCES`, which stands below).
 SOURCES = ("disks", "extents", "gluster", "gluster_heals", "guests", "images", "mounts", "ocfs2", "space")
 # [USER[:PASSWORD]@][HOST[:PORT]]/DATABASE[?KEY=VALUE...], as libpq's manual has it (34.1.1.2).
-_POSTGRESQL_PLACE = re.compile(r"([^@/?#]+@)?(\[[0-9A-Fa-f:.]+\]|[^@/?#:\[\]]*)(:[0-9]{1,5})?/[^/?#]+(\?[^#]*)?\Z")
+_POSTGRESQL_PLACE = re.compile(
+    r"([^@/?#]+@)?(\[[0-9A-Fa-f:.]+\]|[^@/?#:\[\]]*)(:[0-9]{1,5})?/[^/?#]+(\?[^#]*)?\Z"
+)
 _CONTROL = frozenset({"Cc", "Cf", "Cs", "Zl", "Zp"})
 
 
@@ -117,7 +119,7 @@ def gvolume_name(value: object) -> str:
 
 
 def listen(value: object) -> str:
-    """`ADDRESS:PORT` on loopback: until there is access control, nobody else may read."""
+    """`ADDRESS:PORT`. A name is no address: it may come to mean another machine, or several."""
     if wrong := text(value):
         return wrong
     host, colon, port = str(value).rpartition(":")
@@ -126,17 +128,14 @@ def listen(value: object) -> str:
     bracketed = host.startswith("[") and host.endswith("]")
     if ":" in host and not bracketed:
         return f"is {shown(value)}; write an IPv6 address in brackets, such as '[::1]:{port}'"
-    if _loopback(host[1:-1] if bracketed else host):
+    if _is_address(host[1:-1] if bracketed else host):
         return ""
-    return (
-        f"{host!r} is no loopback address, and there is no access control yet: anyone could read what is "
-        f"served; write '127.0.0.1:{port}'"
-    )
+    return f"{host!r} is no IP address; write one of this host's, '127.0.0.1:{port}' or '0.0.0.0:{port}'"
 
 
-def _loopback(host: str) -> bool:
+def _is_address(host: str) -> bool:
     try:
-        return host == "localhost" or ipaddress.ip_address(host).is_loopback
+        return host == "localhost" or bool(ipaddress.ip_address(host))
     except ValueError:
         return False
 

@@ -199,7 +199,7 @@ def test_config_check_says_everything_that_is_wrong(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     file = tmp_path / "storekeeper.toml"
-    file.write_text('[manager]\nlisten = "0.0.0.0:80"\n[image_storages.a]\nhosts = ["h"]\ncolour = 1\n')
+    file.write_text('[manager]\nlisten = "nas:80"\n[image_storages.a]\nhosts = ["h"]\ncolour = 1\n')
     assert run(["config", "check", str(file)]) == 2
     said = capsys.readouterr()
     assert said.out == ""
