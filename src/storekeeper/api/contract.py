@@ -5,10 +5,15 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Protocol
 
+from storekeeper.credentials import Credential
 from storekeeper.declaration import Declaration, Declared
+from storekeeper.manager.access import Access
 from storekeeper.manager.events import Events
 from storekeeper.manager.published import Published
+from storekeeper.manager.reports import Greeting
+from storekeeper.merge.hosts import Known
 from storekeeper.merge.truth import Truth
+from storekeeper.report import Acknowledged, Report, Scopes
 
 # What the door and the server leave in the ASGI scope for the routes: whether only the head was asked for
 # (they see every request as GET), and how to end a connection whose client does not read.
@@ -40,8 +45,22 @@ class Manager(Protocol):
         """The last truth, immutable: what the detail routes are made from."""
 
 
+class Watches(Protocol):
+    """What the states of hosts and guests need of a manager beside that."""
+
+    def known(self) -> Known:
+        """What the hosts told, what is declared, and the time."""
+
+
 class Declares(Protocol):
     """What declaring by the API needs of a manager beside that."""
+
+    @property
+    def access(self) -> Access:
+        """The credentials that there are."""
+
+    def forget_agent(self, host_id: str) -> None:
+        """Another machine may be this host from now on, or none."""
 
     @property
     def file(self) -> Declaration:
@@ -52,3 +71,25 @@ class Declares(Protocol):
 
     async def declare(self, change: Callable[[Declared], Declared]) -> Declared:
         """Declares what `change` makes of what was declared so far; it holds when this returns."""
+
+
+class Hears(Protocol):
+    """What agents, and those who let them join, need of a manager."""
+
+    fingerprint: str
+
+    @property
+    def access(self) -> Access:
+        """The credentials that there are."""
+
+    def receive(self, report: Report | Greeting, credential: Credential, address: str = "") -> Acknowledged:
+        """Applies a report, whole or not at all."""
+
+    async def scopes_after(self, host_id: str, version: str, timeout_s: float) -> Scopes | None:
+        """Where a host is to look, once that is another version; None when it stays the same so long."""
+
+    def host_ids(self) -> tuple[str, ...]:
+        """The ids of all hosts."""
+
+    def forget_agent(self, host_id: str) -> None:
+        """Another machine may be this host from now on, or none."""

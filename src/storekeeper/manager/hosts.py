@@ -4,26 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from msgspec import Struct
 from msgspec.structs import replace
 
-
-class HostReport(Struct, frozen=True, kw_only=True):
-    """What is known of a host beside its looks. Of this start of the manager; `""` and 0 are unknown.
-
-    `reported_at`: when a report of it was last applied (the manager's clock, epoch seconds).
-    `incompatible`: its agent speaks another protocol. `error_msg`: a sentence about its reports.
-    `address`: where its last request came from.
-    """
-
-    host_id: str
-    version: str = ""
-    machine_id: str = ""
-    boot_id: str = ""
-    reported_at: float = 0.0
-    error_msg: str = ""
-    incompatible: bool = False
-    address: str = ""
+from storekeeper.merge.hosts import HostReport
 
 
 class HostReports:

@@ -27,13 +27,15 @@ from storekeeper.declaration import Declaration, Declared
 from storekeeper.declaration_changes import combined
 from storekeeper.document import ImageStorageBasicInfo
 from storekeeper.errors import Incompatible, Refused, StoreError
+from storekeeper.manager.access import Access
 from storekeeper.manager.events import Events, steps
-from storekeeper.manager.hosts import HostReport, HostReports
+from storekeeper.manager.hosts import HostReports
 from storekeeper.manager.published import Published, publish
 from storekeeper.manager.reports import Greeting, Sequence, after, outdated, own, without
 from storekeeper.manager.scoping import ScopesKept
 from storekeeper.merge import merge
 from storekeeper.merge.discovery import discover
+from storekeeper.merge.hosts import HostReport, Known
 from storekeeper.merge.scopes import scopes
 from storekeeper.merge.truth import HostView, Memory, Truth
 from storekeeper.report import PROTOCOL, Acknowledged, Changes, Report, Scopes, received
@@ -75,6 +77,7 @@ class Manager:
         self._answered = answered
         self._directories = directories
         self._clock = clock
+        self._started_at = clock()
         self._views = store.views()
         self._truth = Truth(storages={}, memory=store.memory(), valid_until=0.0)
         self._published: dict[str, Published] = {}
@@ -90,6 +93,7 @@ class Manager:
         self.ready = False
         # SHA-256 of the certificate that clients are to pin, `sha256:HEX`; `""` without one.
         self.fingerprint = ""
+        self.access = Access(store, clock)
         self.events = Events()
 
     # --- what is asked of it --------------------------------------------------------------------
@@ -121,6 +125,13 @@ class Manager:
     def host_reports(self) -> Mapping[str, HostReport]:
         """What is known of the hosts that reported beside what they saw, by their ids."""
         return self._hosts.now(self._clock())
+
+    def known(self) -> Known:
+        """All that the states of hosts and guests follow from."""
+        return Known(
+            declaration=self._declaration, views=self._views, reports=self.host_reports(),
+            started_at=self._started_at, now=self._clock(),
+        )  # fmt: skip
 
     @property
     def declaration(self) -> Declaration:
