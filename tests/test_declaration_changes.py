@@ -152,6 +152,13 @@ def test_a_host_that_is_only_linked_can_be_described() -> None:
     assert changes.replace_host(FILE, ONE, "h2", {"description": "x"}).hosts["h2"].description == "x"
 
 
+def test_a_host_is_gone_when_neither_a_table_nor_a_storage_names_it() -> None:
+    before = Declared(hosts={name: Host(host_id=name) for name in ("h1", "h2", "h3", "h9")})
+    assert changes.hosts_gone(FILE, before, before) == set()
+    assert changes.hosts_gone(FILE, before, Declared()) == {"h2", "h3"}
+    assert changes.hosts_gone(FILE, before, ONE) == {"h3"}
+
+
 def test_what_holds_is_the_file_and_what_was_declared_and_of_one_id_the_files() -> None:
     other = changes.add_storage(NONE, Declared(), "filed", {"hosts": ["h7"]})
     both = Declared(

@@ -17,14 +17,28 @@ from urllib.parse import quote, urlencode, urlsplit
 import msgspec
 
 from storekeeper.document import (
+    DeclarationInfo,
     DiskDetail,
     ErrorMessage,
+    GuestBasicInfo,
+    GuestInfo,
+    HostBasicInfo,
+    HostInfo,
     ImageDetail,
     ImageStorageBasicInfo,
     ImageStorageInfo,
     ManagerInfo,
 )
-from storekeeper.errors import NotKnown, NotThere, Refused, StorekeeperError, UsageError
+from storekeeper.errors import (
+    Conflict,
+    DeclarationError,
+    NotAuthenticated,
+    NotKnown,
+    NotThere,
+    Refused,
+    StorekeeperError,
+    UsageError,
+)
 
 TIMEOUT_S = 10.0
 # A stream has a comment every 15 s; after three that did not come the manager is lost.
@@ -32,6 +46,10 @@ QUIET_S = 45.0
 _NEXT = re.compile(r'<([^<>]*)>; rel="next"')
 
 T = TypeVar("T")
+# Of a declaration's file: keys to their values.
+Table = Mapping[str, object]
+# Fields, and what each may be.
+Filters = Mapping[str, Sequence[str]]
 
 
 class Client:
@@ -101,16 +119,9 @@ class Client:
         finally:
             self.close()
 
-    def images(
-        self, image_storage_id: str, filters: Mapping[str, Sequence[str]] | None = None
-    ) -> Iterator[ImageDetail]:
+    def images(self, image_storage_id: str, filters: Filters | None = None) -> Iterator[ImageDetail]:
         """The images and clones of a storage, page after page. `filters`: fields, and what they may be."""
-        pairs = [(name, value) for name, values in (filters or {}).items() for value in values]
-        target = f"/imagestorages/{_quoted(image_storage_id)}/images"
-        while target:
-            body, following = self._get(f"{target}?{urlencode(pairs)}" if pairs else target)
-            yield from _decode(body, list[ImageDetail])
-            target, pairs = following, []
+        return self._all(f"/imagestorages/{_quoted(image_storage_id)}/images", ImageDetail, filters)
 
     def image(self, image_storage_id: str, volume_id: str, image_id: str) -> ImageDetail:
         """All that is known of one image or clone."""
@@ -121,11 +132,90 @@ class Client:
         """Every disk of every host of a storage."""
         return self._decoded(f"/imagestorages/{_quoted(image_storage_id)}/disks", list[DiskDetail])
 
+    def hosts(self) -> list[HostBasicInfo]:
+        """All hosts and their states."""
+        return list(self._all("/hosts", HostBasicInfo))
+
+    def host(self, host_id: str) -> HostInfo:
+        """All that is known of a host."""
+        return self._decoded(f"/hosts/{_quoted(host_id)}", HostInfo)
+
+    def guests(self, filters: Filters | None = None) -> Iterator[GuestBasicInfo]:
+        """All guests of all hosts. `filters`: as of `images`."""
+        return self._all("/guests", GuestBasicInfo, filters)
+
+    def guest(self, guest_id: str) -> GuestInfo:
+        """All that is known of a guest, by its name or its UUID."""
+        return self._decoded(f"/guests/{_quoted(guest_id)}", GuestInfo)
+
     def manager_info(self) -> ManagerInfo:
         """Which manager this is, and what it can do."""
         return self._decoded("/managerinfo", ManagerInfo)
 
+    # --- what it can declare --------------------------------------------------------------------
+
+    def declaration(self) -> tuple[DeclarationInfo, str]:
+        """All that is declared, and its ETag for `replace_declaration`."""
+        answer, body = self._answer("/declaration")
+        return _decode(body, DeclarationInfo), answer.getheader("ETag", "*")
+
+    def replace_declaration(self, tables: Table, etag: str = "*") -> None:
+        """Puts tables in place of all that was declared through the API, if its ETag is still this one.
+
+        Raises:
+            Conflict: it is another one, or the manager's own file declares something of it.
+        """
+        self._change("PUT", "/declaration", tables, {"If-Match": etag})
+
+    def add_storage(self, image_storage_id: str, table: Table) -> None:
+        """Declares a further image storage: its table as in the declaration's file."""
+        self._change("POST", "/imagestorages", {"image_storage_id": image_storage_id, **table})
+
+    def replace_storage(self, image_storage_id: str, table: Table) -> None:
+        """Declares an image storage anew; tables of volumes that are left out stay as they are."""
+        self._change("PUT", f"/imagestorages/{_quoted(image_storage_id)}", table)
+
+    def remove_storage(self, image_storage_id: str) -> None:
+        """Declares an image storage and its volumes no more."""
+        self._change("DELETE", f"/imagestorages/{_quoted(image_storage_id)}")
+
+    def add_volume(self, image_storage_id: str, section: str, volume_id: str, table: Table) -> None:
+        """Declares a further volume. `section`: `volumes`, `external_volumes` or `gluster_volumes`."""
+        target = f"/imagestorages/{_quoted(image_storage_id)}/{_quoted(section)}"
+        self._change("POST", target, {"volume_id": volume_id, **table})
+
+    def replace_volume(self, image_storage_id: str, section: str, volume_id: str, table: Table) -> None:
+        """Declares a volume anew."""
+        target = f"/imagestorages/{_quoted(image_storage_id)}/{_quoted(section)}/{_quoted(volume_id)}"
+        self._change("PUT", target, table)
+
+    def remove_volume(self, image_storage_id: str, section: str, volume_id: str) -> None:
+        """Declares a volume no more."""
+        self._change(
+            "DELETE", f"/imagestorages/{_quoted(image_storage_id)}/{_quoted(section)}/{_quoted(volume_id)}"
+        )
+
+    def add_host(self, host_id: str, description: str = "") -> None:
+        """Declares a host, which may join then."""
+        self._change("POST", "/hosts", {"host_id": host_id, **_described(description)})
+
+    def replace_host(self, host_id: str, description: str = "") -> None:
+        """Describes a host anew."""
+        self._change("PUT", f"/hosts/{_quoted(host_id)}", _described(description))
+
+    def remove_host(self, host_id: str) -> None:
+        """Declares a host no more: one that no image storage links."""
+        self._change("DELETE", f"/hosts/{_quoted(host_id)}")
+
     # --- how ------------------------------------------------------------------------------------
+
+    def _all(self, target: str, row: type[T], filters: Filters | None = None) -> Iterator[T]:
+        """The rows of a list, page after page."""
+        pairs = [(name, value) for name, values in (filters or {}).items() for value in values]
+        while target:
+            body, following = self._get(f"{target}?{urlencode(pairs)}" if pairs else target)
+            yield from _decode(body, list[row])  # type: ignore[valid-type]
+            target, pairs = following, []
 
     def _decoded(self, target: str, type_: type[T]) -> T:
         return _decode(self._get(target)[0], type_)
@@ -136,33 +226,52 @@ class Client:
         following = _NEXT.search(answer.getheader("Link", ""))
         return body, following[1] if following else ""
 
-    def _answer(self, target: str) -> tuple[HTTPResponse, bytes]:
+    def _change(
+        self, method: str, target: str, table: Table | None = None, headers: Mapping[str, str] | None = None
+    ) -> bytes:
+        """Asks for a change, with a table as JSON; the answer's body."""
+        body = None if table is None else msgspec.json.encode(table)
+        return self._answer(target, method, body, headers)[1]
+
+    def _answer(
+        self,
+        target: str,
+        method: str = "GET",
+        body: bytes | None = None,
+        headers: Mapping[str, str] | None = None,
+    ) -> tuple[HTTPResponse, bytes]:
         """A good answer and its body."""
         try:
-            answer = self._exchange(target, {"Accept": "application/json"})
-            body = answer.read()
+            answer = self._exchange(target, {"Accept": "application/json", **(headers or {})}, method, body)
+            answered = answer.read()
         except (OSError, HTTPException) as error:
             self._connection.close()
             raise self._silent(error) from error
-        if answer.status != 200:
-            raise _error(answer.status, body, self.url)
-        return answer, body
+        if answer.status not in {200, 201}:
+            raise _error(answer.status, answered, self.url)
+        return answer, answered
 
-    def _exchange(self, target: str, headers: Mapping[str, str]) -> HTTPResponse:
+    def _exchange(
+        self, target: str, headers: Mapping[str, str], method: str = "GET", body: bytes | None = None
+    ) -> HTTPResponse:
         """One answer; asked once more when the manager closed a connection that had long been idle."""
         reused = self._connection.sock is not None
         try:
-            self._connection.request("GET", target, headers=headers)
+            self._connection.request(method, target, body, headers=headers)
             return self._connection.getresponse()
         except (RemoteDisconnected, ConnectionResetError, BrokenPipeError):
             self._connection.close()
             if not reused:
                 raise
-            return self._exchange(target, headers)
+            return self._exchange(target, headers, method, body)
 
     def _silent(self, error: Exception) -> NotKnown:
         why = getattr(error, "strerror", None) or str(error) or type(error).__name__
         return NotKnown(f"No manager answers at {self.url}: {why}. Start one with: storekeeper serve")
+
+
+def _described(description: str) -> dict[str, str]:
+    return {"description": description} if description else {}
 
 
 def _quoted(name: str) -> str:
@@ -182,7 +291,8 @@ def _error(status: int, body: bytes, url: str) -> StorekeeperError:
         message = msgspec.json.decode(body, type=ErrorMessage).message
     except msgspec.DecodeError:
         return NotKnown(f"What answers at {url} is no Storekeeper manager (HTTP {status}).")
-    if status == 404:
-        return NotThere(message)
-    kind = {403: Refused, 503: NotKnown}.get(status, UsageError if status < 500 else StorekeeperError)
+    if status == DeclarationError.http_status:
+        return DeclarationError("", message)
+    kinds = {401: NotAuthenticated, 403: Refused, 404: NotThere, 409: Conflict, 503: NotKnown}
+    kind = kinds.get(status, UsageError if status < 500 else StorekeeperError)
     return kind(message)

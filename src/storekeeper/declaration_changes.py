@@ -210,6 +210,13 @@ def remove_host(file: Declaration, declared: Declared, host_id: str) -> Declared
     return replace(declared, hosts=_without(declared.hosts, host_id))
 
 
+def hosts_gone(file: Declaration, before: Declared, after: Declared) -> set[str]:
+    """The hosts whose own declaration was removed and that are not declared by anything else."""
+    left = combined(file, after)
+    linked = {host_id for storage in left.image_storages.values() for host_id in storage.hosts}
+    return before.hosts.keys() - left.hosts.keys() - linked
+
+
 def _check_host(file: Declaration, declared: Declared, host_id: str) -> None:
     if host_id in file.hosts:
         raise Conflict(f"Host {host_id!r} is declared in the manager's own file; change it there.")

@@ -280,3 +280,12 @@ def test_what_the_managers_file_declares_is_told_apart(ask: Asker) -> None:
         },
         "hosts": {"h9": {}},
     }
+
+
+@pytest.mark.parametrize(("method", "path"), [("DELETE", "/hosts/h3"), ("PUT", "/declaration")])
+def test_the_agent_of_a_removed_host_is_shut_out_and_no_other(ask: Asker, method: str, path: str) -> None:
+    ask("POST", "/hosts", {"host_id": "h3"})
+    for host_id in ("h3", "h1"):
+        ask.manager.access.make("agent", host_id=host_id)
+    assert ask(method, path, {}).status == 200
+    assert [one.host_id for one in ask.manager.access.credentials()] == ["h1"]

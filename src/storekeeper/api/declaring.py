@@ -6,6 +6,7 @@ The bodies are the tables of the declaration's file as JSON (docs/declaration.md
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 from collections.abc import Callable
 from typing import Any
@@ -202,10 +203,22 @@ def _manager(request: Asked) -> Declares:
 async def _declare(
     request: Asked, change: Change, told: str, *, location: str = ""
 ) -> Response[ManagerResult]:
-    """Makes a change, and answers with the id of what was changed."""
+    """Makes a change, and answers with the id of what was changed. Agents of removed hosts are shut out."""
     need_role(request, "administrator")
     manager = _manager(request)
-    await manager.declare(lambda declared: change(manager.file, declared))
+    gone: set[str] = set()
+
+    def changed(declared: Declared) -> Declared:
+        after = change(manager.file, declared)
+        gone.update(changes.hosts_gone(manager.file, declared, after))
+        return after
+
+    await manager.declare(changed)
+    for credential in manager.access.credentials():
+        if credential.host_id in gone:
+            await asyncio.to_thread(manager.access.revoke, credential.credential_id)
+    for host_id in gone:
+        manager.forget_agent(host_id)
     made = answers.made(answers.encode(ManagerResult(message=told)))
     if location:
         made = made._replace(status=201, headers=[*made.headers, (b"location", location.encode("ascii"))])
