@@ -27,6 +27,7 @@ from storekeeper.document import (
     ImageDetail,
     ImageStorageBasicInfo,
     ImageStorageInfo,
+    JoinToken,
     ManagerInfo,
 )
 from storekeeper.errors import (
@@ -206,6 +207,14 @@ class Client:
     def remove_host(self, host_id: str) -> None:
         """Declares a host no more: one that no image storage links."""
         self._change("DELETE", f"/hosts/{_quoted(host_id)}")
+
+    def join_token(self, host_id: str) -> JoinToken:
+        """A token with which one machine may become this host, once, within an hour."""
+        return _decode(self._change("POST", f"/hosts/{_quoted(host_id)}/join"), JoinToken)
+
+    def revoke_host(self, host_id: str) -> None:
+        """Takes away what the host's agent reports with; it may join anew."""
+        self._change("POST", f"/hosts/{_quoted(host_id)}/revoke")
 
     # --- how ------------------------------------------------------------------------------------
 

@@ -174,6 +174,17 @@ class HostInfo(Struct, frozen=True, kw_only=True):
     last_report: str
 
 
+class JoinToken(Struct, frozen=True, kw_only=True):
+    """With which one machine may become a host, once. `fingerprint`: of the manager's certificate, to pin;
+    `""` without one.
+    """
+
+    host_id: str
+    token: str
+    expires_at: str
+    fingerprint: str
+
+
 class GuestBasicInfo(Struct, frozen=True, kw_only=True):
     """One row of `GET /guests`. `current_host` is `""` where it does not run."""
 

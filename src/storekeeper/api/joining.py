@@ -8,7 +8,6 @@ from litestar import Controller, Request, post
 from litestar.datastructures import State
 from litestar.params import FromPath
 from litestar.response import Response
-from msgspec import Struct
 
 from storekeeper.api import answers
 from storekeeper.api.access import need_role
@@ -16,22 +15,13 @@ from storekeeper.api.agents import revoke_host
 from storekeeper.api.contract import Hears
 from storekeeper.api.declaring import FAILURES
 from storekeeper.api.routes import response
-from storekeeper.document import ManagerResult
+from storekeeper.document import JoinToken, ManagerResult
 from storekeeper.errors import NoSuchObject, UsageError
 from storekeeper.merge.freshness import rfc3339
 
 JOIN_WITHIN_S = 3600.0
 
 Asked = Request[None, None, State]
-
-
-class JoinToken(Struct, frozen=True, kw_only=True):
-    """With which one machine may become a host, once. `fingerprint`: of the manager's certificate, if any."""
-
-    host_id: str
-    token: str
-    expires_at: str
-    fingerprint: str
 
 
 class Joining(Controller):
