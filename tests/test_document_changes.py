@@ -121,7 +121,7 @@ def test_one_image_of_twenty_thousand_is_found_in_a_few_milliseconds() -> None:
         took_s.append(perf_counter() - began)
     assert change.external_volumes is not None
     assert change.external_volumes.changed == [VolumeChange(volume_id="v", images=[now[9999]])]
-    # 3 ms here; far more would mean that rows are compared, not objects.
+    # 2 ms here; far more would mean that rows are compared, not objects.
     assert min(took_s) < 0.03
 
 
