@@ -21,6 +21,7 @@ EXIT_INTERRUPTED = 130
 COMMANDS = {
     "serve": "serve",
     "agent": "agent",
+    "host": "host",
     "storages": "storages",
     "show": "show",
     "images": "images",
@@ -31,6 +32,7 @@ COMMANDS = {
     "probe": "probe",
     "discover": "discover",
     "config": "config",
+    "apply": "apply",
     "capture": "capture",
 }
 

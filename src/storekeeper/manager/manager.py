@@ -205,11 +205,7 @@ class Manager:
         self._hosts.forget(host_id)
 
     async def declared(self) -> Declared:
-        """What was declared through the API.
-
-        Raises:
-            StoreError: the database does not answer.
-        """
+        """What was declared through the API. Raises StoreError where the database does not answer."""
         return await asyncio.to_thread(self._store.declared)
 
     async def declare(self, change: Callable[[Declared], Declared]) -> Declared:
