@@ -6,6 +6,7 @@ import asyncio
 import threading
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from time import time
 from typing import Any, NamedTuple
 
 import msgspec
@@ -15,7 +16,7 @@ from litestar.types import ASGIApp
 
 from storekeeper.api import create_app
 from storekeeper.api.server import Connection, listening
-from storekeeper.declaration import Volume
+from storekeeper.declaration import Declaration, ImageStorage, Volume
 from storekeeper.document import (
     CloneInfo,
     DiskDetail,
@@ -24,10 +25,13 @@ from storekeeper.document import (
     ImageStorageBasicInfo,
     ImageStorageInfo,
 )
+from storekeeper.manager.access import Access
 from storekeeper.manager.events import Events, Step
 from storekeeper.manager.published import Published, publish
+from storekeeper.merge.hosts import Known
 from storekeeper.merge.truth import ImageTruth, Memory, StorageTruth, Truth, VolumeTruth
 from storekeeper.observation import Fault, Header, Image
+from tests.manager.kept import Kept
 
 GIB = 1 << 30
 # 2026-01-02T03:04:05Z
@@ -111,6 +115,15 @@ def storage(images: Mapping[str, ImageTruth], storage_id: str = "internal", **ch
     return StorageTruth(document=document, volumes={"home_flexvdi": truth}, disks=DISKS)
 
 
+def knows(*storages: ImageStorage, **more: Any) -> Known:
+    """What is known of hosts and guests: by default that the storage's host has not reported."""
+    declaration = Declaration(
+        host_id="flexdev01", image_storages={one.image_storage_id: one for one in storages}
+    )
+    values = {"views": {}, "reports": {}, "started_at": SEEN_AT, "now": SEEN_AT}
+    return Known(declaration=declaration, **{**values, **more})
+
+
 class StandIn:
     """What `api.contract.Manager` asks for, over fixed storages."""
 
@@ -120,6 +133,9 @@ class StandIn:
         self._truth = Truth(storages=dict(given), memory=Memory(), valid_until=0.0)
         self._published = {key: publish(msgspec.json.encode(one.document)) for key, one in given.items()}
         self.events = Events()
+        self.access = Access(Kept(), time)
+        self.administrator = self.access.make("person", name="ana", role="administrator")[1]
+        self.viewer = self.access.make("person", name="vic", role="viewer")[1]
         self.loop: asyncio.AbstractEventLoop | None = None
         self.events.add({key: Step(one.etag, None) for key, one in self._published.items()})
         rows = [
@@ -127,6 +143,9 @@ class StandIn:
             for key, one in given.items()
         ]
         self._listing = publish(msgspec.json.encode(rows))
+        self.knows = knows(
+            *(ImageStorage(image_storage_id=key, hosts=("flexdev01",), volumes=()) for key in given)
+        )
 
     def storages(self) -> tuple[str, ...]:
         return tuple(self._published)
@@ -139,6 +158,9 @@ class StandIn:
 
     def truth(self) -> Truth:
         return self._truth
+
+    def known(self) -> Known:
+        return self.knows
 
     def call(self, function: Callable[..., object], *arguments: object) -> None:
         """Calls it on the event loop that answers, where a manager does what it does; waits for its end."""
@@ -167,9 +189,16 @@ def ask(
     method: str = "GET",
     host: str | None = "127.0.0.1:8017",
     http_version: str = "1.1",
+    token: str = "",
+    body: bytes = b"",
 ) -> Answer:
     """One request to the application, as uvicorn would hand it over."""
-    return asyncio.run(asking(app, target, *headers, method=method, host=host, http_version=http_version))
+    return asyncio.run(
+        asking(
+            app, target, *headers,
+            method=method, host=host, http_version=http_version, token=token, body=body,
+        )
+    )  # fmt: skip
 
 
 async def asking(
@@ -179,6 +208,8 @@ async def asking(
     method: str = "GET",
     host: str | None = "127.0.0.1:8017",
     http_version: str = "1.1",
+    token: str = "",
+    body: bytes = b"",
 ) -> Answer:
     """As `ask`, in a running event loop."""
     from urllib.parse import unquote
@@ -187,12 +218,14 @@ async def asking(
     sent: list[Any] = []
 
     async def receive() -> Any:
-        return {"type": "http.request", "body": b"", "more_body": False}
+        return {"type": "http.request", "body": body, "more_body": False}
 
     async def send(message: Any) -> None:
         sent.append(message)
 
     all_headers = [("host", host)] if host is not None else []
+    if token:
+        all_headers.append(("authorization", f"Bearer {token}"))
     scope: Any = {
         "type": "http", "asgi": {"version": "3.0", "spec_version": "2.3"}, "http_version": http_version,
         "method": method, "scheme": "http", "path": unquote(raw_path.decode("ascii")), "raw_path": raw_path,

@@ -1,11 +1,50 @@
-"""Hosts: which there are, how they are, how they join."""
+"""Hosts: which there are, and how they are."""
 
 from __future__ import annotations
 
-from litestar import Controller
+from typing import cast
+
+from litestar import Controller, get
+from litestar.params import FromPath
+from litestar.response import Response
+
+from storekeeper.api import answers
+from storekeeper.api.contract import Watches
+from storekeeper.api.listing import Rows
+from storekeeper.api.openapi import list_of
+from storekeeper.api.routes import FAILURES, Asked, no_parameters, paged, response
+from storekeeper.document import HostBasicInfo, HostInfo
+from storekeeper.errors import NoSuchObject
+from storekeeper.merge.hosts import Known, host_info, host_state, hosts_of
 
 
 class Hosts(Controller):
-    """Hosts: which there are, how they are, how they join."""
+    """Hosts: which there are, and how they are."""
 
-    path = "/"
+    path = "/hosts"
+    tags = ("Hosts",)
+
+    @get("/", responses={400: FAILURES[400]}, operation_class=list_of(HostBasicInfo))
+    async def list_hosts(self, request: Asked) -> Response[list[HostBasicInfo]]:
+        """All hosts that are declared or linked to an image storage."""
+        known = known_of(request)
+        keys = [(host_id,) for host_id in hosts_of(known.declaration)]
+        rows = Rows(
+            keys, ("host_id",), lambda key: HostBasicInfo(host_id=key[0], status=host_state(key[0], known)[0])
+        )
+        return await paged(request, HostBasicInfo, rows)
+
+    @get("/{host_id:str}", responses={key: FAILURES[key] for key in (400, 404)})
+    async def get_host(self, request: Asked, host_id: FromPath[str]) -> Response[HostInfo]:
+        """All that is known of a host."""
+        no_parameters(request)
+        known = known_of(request)
+        hosts = hosts_of(known.declaration)
+        if host_id not in hosts:
+            raise NoSuchObject("host", host_id, tuple(hosts))
+        return response(answers.made(answers.encode(host_info(host_id, known))))
+
+
+def known_of(request: Asked) -> Known:
+    """All that hosts and guests follow from, as of now."""
+    return cast(Watches, request.app.state.manager).known()

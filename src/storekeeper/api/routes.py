@@ -57,16 +57,16 @@ class ImageStorages(Controller):
     @get("/", responses=FAILURES)
     async def list_image_storages(self, request: Asked) -> Response[list[ImageStorageBasicInfo]]:
         """All image storages, with their hosts."""
-        _no_parameters(request)
-        return _prepared(request, _ready(request).listing())
+        no_parameters(request)
+        return _prepared(request, ready(request).listing())
 
     @get("/{image_storage_id:str}", responses=FAILURES)
     async def get_image_storage(
         self, request: Asked, image_storage_id: FromPath[str]
     ) -> Response[ImageStorageInfo]:
         """The full information of an image storage."""
-        _no_parameters(request)
-        manager = _ready(request)
+        no_parameters(request)
+        manager = ready(request)
         published = manager.published(image_storage_id)
         if published is None:
             raise NoSuchObject("image storage", image_storage_id, manager.storages())
@@ -84,7 +84,7 @@ class ImageStorages(Controller):
             volume = volumes[key[0]]
             return image_detail(volume, volume.images[key[1]])
 
-        return await _page(request, ImageDetail, Rows(keys, ("volume_id", "image_id"), row_of))
+        return await paged(request, ImageDetail, Rows(keys, ("volume_id", "image_id"), row_of))
 
     @get("/{image_storage_id:str}/volumes/{volume_id:str}/images/{image_id:path}", responses=FAILURES)
     async def get_image(
@@ -95,7 +95,7 @@ class ImageStorages(Controller):
         image_id: FromPath[str],
     ) -> Response[ImageDetail]:
         """All that is known of one image or clone. Its id may hold slashes: percent-encode it whole."""
-        _no_parameters(request)
+        no_parameters(request)
         volume = _volume(request, image_storage_id, volume_id)
         # From the path as it came: the router takes it for a file's path, and tidies it.
         image_id = unquote(request.scope["raw_path"].split(b"/", 6)[6].decode("ascii"))
@@ -109,7 +109,7 @@ class ImageStorages(Controller):
         """Every disk of every host of an image storage, and why it is usable or not."""
         disks = {(disk.host_id, disk.device): disk for disk in _storage(request, image_storage_id).disks}
         rows = Rows(disks, ("host_id", "device"), lambda key: disks[key[0], key[1]])
-        return await _page(request, DiskDetail, rows)
+        return await paged(request, DiskDetail, rows)
 
 
 class ManagerItself(Controller):
@@ -121,14 +121,14 @@ class ManagerItself(Controller):
     @get("/healthz", responses={503: _STARTING})
     async def get_health(self, request: Asked) -> Response[ManagerResult]:
         """Whether the manager has looked and can answer."""
-        _no_parameters(request)
-        _ready(request)
+        no_parameters(request)
+        ready(request)
         return response(answers.made(answers.encode(ManagerResult())))
 
     @get("/managerinfo")
     async def get_manager_info(self, request: Asked) -> Response[ManagerInfo]:
         """Which manager this is, and what it can do."""
-        _no_parameters(request)
+        no_parameters(request)
         major, minor, release = __version__.split(".", 2)
         info = ManagerInfo(
             version=ManagerVersion(major=major, minor=minor, release=release),
@@ -138,7 +138,12 @@ class ManagerItself(Controller):
         return response(answers.made(answers.encode(info)))
 
 
-def _ready(request: Asked) -> Manager:
+def ready(request: Asked) -> Manager:
+    """The manager.
+
+    Raises:
+        NotKnown: it has not looked at everything yet.
+    """
     manager: Manager = request.app.state.manager
     if not manager.ready:
         raise NotKnown("The manager has just started and is still looking; ask again in a few seconds.")
@@ -146,7 +151,7 @@ def _ready(request: Asked) -> Manager:
 
 
 def _storage(request: Asked, image_storage_id: str) -> StorageTruth:
-    storages = _ready(request).truth().storages
+    storages = ready(request).truth().storages
     if image_storage_id not in storages:
         raise NoSuchObject("image storage", image_storage_id, tuple(storages))
     return storages[image_storage_id]
@@ -159,7 +164,8 @@ def _volume(request: Asked, image_storage_id: str, volume_id: str) -> VolumeTrut
     return volumes[volume_id]
 
 
-def _no_parameters(request: Asked) -> None:
+def no_parameters(request: Asked) -> None:
+    """Raises UsageError when the request has a query."""
     if parameters(request.scope["query_string"]):
         raise UsageError("This route takes no parameters; leave out the ? and what follows.")
 
@@ -178,7 +184,8 @@ def _prepared(request: Asked, published: Published) -> Response[Any]:
     return response(answers.document(published, accept_encoding, if_none_match))
 
 
-async def _page(request: Asked, row: type[Struct], rows: Rows) -> Response[Any]:
+async def paged(request: Asked, row: type[Struct], rows: Rows) -> Response[Any]:
+    """The page of rows that the request's query asks for."""
     query_string = request.scope["query_string"]
     asked = query(query_string, row)
 

@@ -27,6 +27,8 @@ COMMANDS = {
     "images": "images",
     "image": "image",
     "disks": "disks",
+    "hosts": "hosts",
+    "guests": "guests",
     "watch": "watch",
     "scan": "scan",
     "probe": "probe",

@@ -1,0 +1,34 @@
+"""`storekeeper hosts`: every host, how it is, and why."""
+
+from __future__ import annotations
+
+from typing import Any, get_type_hints
+
+import click
+
+from storekeeper.cli.options import of_manager, rendered
+from storekeeper.cli.render import Column, View, joined, listing, or_dash, printable, write
+from storekeeper.client import Client
+from storekeeper.document import HostInfo
+
+COLUMNS = (
+    Column("host", "host_id", cut=True),
+    Column("state", "current_state"),
+    Column("storages", "image_storages", joined, cut=True),
+    Column("address", "host_address", or_dash, cut=True),
+    Column("agent", "agent_version", or_dash),
+    Column("cores", "physical_cores", or_dash, right=True),
+    Column("last report", "last_report", or_dash),
+)
+
+
+@click.command()
+@of_manager
+@rendered
+def command(client: Client, view: View) -> None:
+    """List the hosts, then what is wrong with them."""
+    rows: Any = () if view.columns == "help" else [client.host(row.host_id) for row in client.hosts()]
+    if listing(rows, COLUMNS, tuple(get_type_hints(HostInfo)), view):
+        for row in rows:
+            if row.error_msg:
+                write(f"{row.host_id}: {printable(row.error_msg)}")
