@@ -9,32 +9,16 @@ from urllib.parse import urlsplit
 
 import click
 
-from storekeeper.cli.options import of_manager, rendered
-from storekeeper.cli.render import Column, View, listing
+from storekeeper.cli.options import of_manager
 from storekeeper.errors import Conflict
 
 if TYPE_CHECKING:
     from storekeeper.client import Client
 
-COLUMNS = (
-    Column("host", "host_id", cut=True),
-    Column("status", "status"),
-)
-FIELDS = tuple(column.field for column in COLUMNS)
-
 
 @click.group()
 def command() -> None:
-    """Let hosts join a manager, list and revoke them."""
-
-
-@command.command("list")
-@of_manager
-@rendered
-def list_hosts(client: Client, view: View) -> None:
-    """List the hosts and how they are."""
-    rows = [] if view.columns == "help" else client.hosts()
-    listing(rows, COLUMNS, FIELDS, view)
+    """Let hosts join a manager, and revoke them. `storekeeper hosts` lists them."""
 
 
 @command.command("add")

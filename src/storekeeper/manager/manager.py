@@ -16,7 +16,6 @@ from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
 from time import time
 
-import msgspec
 import structlog
 
 from storekeeper import __version__
@@ -25,15 +24,13 @@ from storekeeper.database import Store
 from storekeeper.database.store import Applied, whole
 from storekeeper.declaration import Declaration, Declared
 from storekeeper.declaration_changes import combined
-from storekeeper.document import ImageStorageBasicInfo
 from storekeeper.errors import Incompatible, Refused, StoreError
 from storekeeper.manager.access import Access
 from storekeeper.manager.events import Events, steps
 from storekeeper.manager.hosts import HostReports
-from storekeeper.manager.published import Published, publish
+from storekeeper.manager.published import Published, publish, published_anew
 from storekeeper.manager.reports import Greeting, Sequence, after, outdated, own, without
 from storekeeper.manager.scoping import ScopesKept
-from storekeeper.merge import merge
 from storekeeper.merge.discovery import discover
 from storekeeper.merge.hosts import HostReport, Known
 from storekeeper.merge.scopes import scopes
@@ -44,8 +41,6 @@ from storekeeper.sources.contract import Scope
 LONGEST_WAIT_S = 3600.0
 # The store is written behind the reports, in batches.
 WRITE_EVERY_S = 1.0
-
-encode = msgspec.json.Encoder().encode
 
 log = structlog.get_logger()
 
@@ -285,7 +280,7 @@ class Manager:
             declaration = self._declaration = declared(self._declaration, views, self._directories)
             former, known = self._truth, self._published
             truth, published, listing = await asyncio.to_thread(
-                _published, declaration, views, former, clock, known, self._listing
+                published_anew, declaration, views, former, clock, known, self._listing
             )
             if published != known:
                 changed = await asyncio.to_thread(steps, former, truth, known, published)
@@ -366,34 +361,3 @@ def declared(
         return declaration
     found = discover(declaration, view, directories)
     return declaration if found == declaration else found
-
-
-def _published(
-    declaration: Declaration,
-    views: Mapping[str, HostView],
-    former: Truth,
-    now: float,
-    known: Mapping[str, Published],
-    listing: Published,
-) -> tuple[Truth, dict[str, Published], Published]:
-    """The truth of this moment and its bytes; bytes that did not change are the known ones."""
-    truth = merge(declaration, views, former.memory, now, former)
-    fresh = {}
-    for storage_id, storage in truth.storages.items():
-        former_storage = former.storages.get(storage_id)
-        if former_storage is not None and former_storage.document is storage.document and storage_id in known:
-            fresh[storage_id] = known[storage_id]
-            continue
-        fresh[storage_id] = _bytes(encode(storage.document), known.get(storage_id))
-    rows = [
-        ImageStorageBasicInfo(image_storage_id=storage_id, hosts=storage.document.hosts)
-        for storage_id, storage in truth.storages.items()
-    ]
-    return truth, fresh, _bytes(encode(rows), listing)
-
-
-def _bytes(document: bytes, former: Published | None) -> Published:
-    """The document's bytes in every encoding; the former ones when they are the same."""
-    if former is not None and former.identity == document:
-        return former
-    return publish(document)
