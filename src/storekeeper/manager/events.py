@@ -28,6 +28,7 @@ KEPT_CHANGES = 1000
 KEPT_BYTES = 1 << 20
 # What is taken from a feed at once, at most, if it is more than one change.
 NEWS_BYTES = 64 << 10
+WOKEN_AT_ONCE = 50
 
 encode = msgspec.json.Encoder().encode
 
@@ -115,8 +116,14 @@ class Feed:
         self._waiting.discard(event)
 
     def _wake(self) -> None:
-        for event in self._waiting:
+        self._wake_some(list(self._waiting))
+
+    def _wake_some(self, waiting: list[asyncio.Event]) -> None:
+        """A few at a time, so that a thousand who then send do not hold up requests."""
+        for event in waiting[:WOKEN_AT_ONCE]:
             event.set()
+        if len(waiting) > WOKEN_AT_ONCE:
+            asyncio.get_running_loop().call_soon(self._wake_some, waiting[WOKEN_AT_ONCE:])
 
 
 class Step(NamedTuple):
