@@ -34,7 +34,7 @@ while True:
     print(number, flush=True)
     number += 1
 """
-KILLS = 8
+KILLS = 6
 ROOT = Path(__file__).parents[2]
 
 

@@ -9,7 +9,9 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from hashlib import blake2b
+from threading import Event
 from typing import Any, TypeVar
+from uuid import uuid4
 
 import msgspec
 from msgspec.structs import asdict, replace
@@ -18,6 +20,7 @@ from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 
 from storekeeper.credentials import Credential
+from storekeeper.database.listening import Subject, listen, notify
 from storekeeper.database.tables import CREDENTIALS, FACTS, HOSTS, IMAGE_STORAGES, LOOKS, MEMORY
 from storekeeper.declaration import Declared, Host, ImageStorage
 from storekeeper.errors import StoreError
@@ -65,12 +68,16 @@ class Store:
 
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
-        insert = postgresql.insert if engine.dialect.name == "postgresql" else sqlite.insert
+        self._shared = engine.dialect.name == "postgresql"
+        self._sender = uuid4().hex
+        self._closed = Event()
+        insert = postgresql.insert if self._shared else sqlite.insert
         self._put = {table: _upsert(insert(table)) for table in (MEMORY, LOOKS, FACTS, CREDENTIALS)}
         self._put |= {table: _upsert(insert(table)) for table in (IMAGE_STORAGES, HOSTS)}
 
     def close(self) -> None:
-        """Ends the connections; the database is whole."""
+        """Ends the connections and `changes`; the database is whole."""
+        self._closed.set()
         self._engine.dispose()
 
     # --- what the manager saw -------------------------------------------------------------------
@@ -137,11 +144,13 @@ class Store:
         """Keeps a credential, instead of an earlier one of the same id. On disk when this returns."""
         with self._writing(durable=True) as connection:
             self._put_all(connection, CREDENTIALS, [asdict(credential)])
+            self._notify(connection, "credentials")
 
     def delete_credential(self, credential_id: str) -> bool:
         """Forgets a credential; whether it was there. Of several callers one is told so."""
         with self._writing(durable=True) as connection:
             gone = connection.execute(delete(CREDENTIALS).where(CREDENTIALS.c.credential_id == credential_id))
+            self._notify(connection, "credentials")
             return gone.rowcount > 0
 
     # --- what is declared -----------------------------------------------------------------------
@@ -158,12 +167,13 @@ class Store:
         it was. On disk when this returns.
         """
         with self._writing(durable=True) as connection:
-            if self._engine.dialect.name == "postgresql":
+            if self._shared:
                 connection.execute(select(func.pg_advisory_xact_lock(DECLARING_LOCK)))
             before = _declared(connection)
             after = change(before)
             self._replace(connection, IMAGE_STORAGES, before.image_storages, after.image_storages)
             self._replace(connection, HOSTS, before.hosts, after.hosts)
+            self._notify(connection, "declared")
         return after
 
     def _replace(
@@ -179,6 +189,21 @@ class Store:
             if before.get(key) != value
         ]
         self._put_all(connection, table, changed)
+
+    # --- what others change ---------------------------------------------------------------------
+
+    def changes(self, told: Callable[[Subject], None]) -> None:
+        """Calls `told` with what another manager on the same database changed, and with everything at first.
+
+        Blocks until the store is closed, so that it wants a thread of its own; returns at once where the
+        database serves one manager only.
+        """
+        if self._shared:
+            listen(self._engine, told, self._sender, self._closed)
+
+    def _notify(self, connection: Connection, subject: Subject) -> None:
+        if self._shared:
+            notify(connection, subject, self._sender)
 
     # --- transactions ---------------------------------------------------------------------------
 
