@@ -67,6 +67,10 @@ class Manager:
     ) -> None:
         self._file = declaration
         self._declaration = combined(declaration, store.declared())
+        self._links: tuple[Declaration, Mapping[str, frozenset[str]]] = (
+            self._declaration,
+            _linked(self._declaration),
+        )
         self._store = store
         self._rescope = rescope
         self._answered = answered
@@ -82,6 +86,7 @@ class Manager:
         self._unwritten: list[Applied] = []
         self._remembers = any(view.looks for view in self._views.values())
         self._publishing = asyncio.Lock()
+        self._declaring = asyncio.Lock()
         self._sequence = Sequence()
         self._hosts = HostReports(declaration.host_timeout_s)
         self._scopes = ScopesKept(declaration.host_timeout_s, declaration.every_s)
@@ -140,7 +145,7 @@ class Manager:
 
     def host_ids(self) -> tuple[str, ...]:
         """The ids of all hosts: declared by themselves, or linked by a storage."""
-        return tuple(dict.fromkeys([*self._declaration.hosts, *_linked(self._declaration)]))
+        return tuple(dict.fromkeys([*self._declaration.hosts, *self._linked()]))
 
     def scopes_of(self, host_id: str) -> Scopes | None:
         """Where a host is to look; None before the first truth."""
@@ -219,14 +224,16 @@ class Manager:
         Raises:
             StoreError: the database does not answer.
         """
-        self._declaration = combined(self._file, await asyncio.to_thread(self._store.declared))
+        # One at a time: what was read first must not be taken up last.
+        async with self._declaring:
+            self._declaration = combined(self._file, await asyncio.to_thread(self._store.declared))
         await self.publish()
 
     def _take(self, report: Report, now: float) -> None:
         view = self.view(report.host_id)
         given, scanners = self._scopes.given(report.host_id), self._scopes.scanners
         once = self._scopes.once(report.host_id) | view.looks.keys()
-        linked = _linked(self._declaration).get(report.host_id, frozenset())
+        linked = self._linked().get(report.host_id, frozenset())
         taken, left = own(report, given, once, linked, scanners)
         silent = now - view.reported_at >= self._file.host_timeout_s
         # What was left out would be missing from what later changes follow on.
@@ -234,6 +241,12 @@ class Manager:
         self._sequence.applied(report)
         if taken or silent:
             self._dirty.set()
+
+    def _linked(self) -> Mapping[str, frozenset[str]]:
+        """By host: the keys of the volumes of all storages that it is linked to, as now declared."""
+        if self._links[0] is not self._declaration:
+            self._links = (self._declaration, _linked(self._declaration))
+        return self._links[1]
 
     def _keep(self, view: HostView, taken: Iterable[Changes]) -> None:
         self._views = {**self._views, view.host_id: view}
@@ -292,7 +305,7 @@ class Manager:
 
     def _scope(self, declaration: Declaration, wanted: dict[str, list[tuple[str, Scope]]]) -> None:
         """Tells the agents where to look, and forgets what was seen where they look no more."""
-        host_id, linked = declaration.host_id, _linked(declaration)
+        host_id, linked = declaration.host_id, self._linked()
         if not declaration.found and host_id not in linked:
             wanted = {**wanted, host_id: []}
         self._scopes.keep(wanted)

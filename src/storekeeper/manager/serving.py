@@ -54,7 +54,11 @@ class Station:
             directories=image_directories(RealHost()),
         )
         known = {key: look.seen for key, look in self.manager.view(self._host_id).looks.items()}
-        self.agent = Agent(WorkerAsker(self.workers), self._deliver, SOURCES, known)
+        sources = {
+            name: source._replace(every_s=declaration.every_s.get(name, source.every_s))
+            for name, source in SOURCES.items()
+        }
+        self.agent = Agent(WorkerAsker(self.workers), self._deliver, sources, known)
 
     async def run(self) -> None:
         """Looks, merges and publishes until cancelled."""
