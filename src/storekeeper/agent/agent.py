@@ -87,6 +87,13 @@ class Agent:
                 known.scope = scope
                 known.wake()
 
+    def pace(self, sources: Mapping[str, Source]) -> None:
+        """The same sources with other pauses, which hold at once."""
+        self._sources = sources
+        for (name, _), keeper in self._keepers.items():
+            keeper.source = sources[name]
+            keeper.woken.set()
+
     def hint(self, source: str, scope: str, paths: tuple[str, ...] = ()) -> None:
         """An event says that something changed there. Unknown scopes are nobody's business."""
         keeper = self._keepers.get((source, scope))
