@@ -23,7 +23,7 @@ from storekeeper import declaration_changes as changes
 from storekeeper.api import answers
 from storekeeper.api.access import need_role
 from storekeeper.api.contract import Declares
-from storekeeper.api.routes import response
+from storekeeper.api.routes import no_parameters, response
 from storekeeper.declaration import Declaration, Declared
 from storekeeper.declaration_tables import SECTIONS, Table, dotted, tables_of
 from storekeeper.document import DeclarationInfo, ErrorMessage, ManagerResult
@@ -61,10 +61,10 @@ class Declaring(Controller):
     tags = ("Declaring",)
     request_max_body_size = BODY_BYTES_MAX
 
-    @get("/declaration", responses={key: FAILURES[key] for key in (401, 403)})
+    @get("/declaration", responses={400: FAILURES[400]})
     async def get_declaration(self, request: Asked) -> Response[DeclarationInfo]:
         """All that is declared: through the API, and in the manager's own file."""
-        need_role(request, "viewer")
+        no_parameters(request)
         manager = _manager(request)
         body, etag = _whole(manager.file, await manager.declared())
         return response(answers.made(body, (b"etag", etag.encode())))
@@ -205,6 +205,7 @@ async def _declare(
 ) -> Response[ManagerResult]:
     """Makes a change, and answers with the id of what was changed. Agents of removed hosts are shut out."""
     need_role(request, "administrator")
+    no_parameters(request)
     manager = _manager(request)
     gone: set[str] = set()
 
