@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 from hypothesis import given
+from hypothesis import strategies as st
 
 from storekeeper import declaration_changes as changes
 from storekeeper.declaration import Declaration, Declared, Host
@@ -208,3 +209,27 @@ def test_what_is_made_tables_of_is_read_back_the_same(declaration: Declaration) 
     assert changes.replace_all(NONE, tables) == Declared(
         image_storages=declaration.image_storages, hosts=declaration.hosts
     )
+
+
+KEYS = st.sampled_from(
+    ["image_storages", "hosts", "s", "h1", "a b", "volumes", "external_volumes", "gluster_volumes", "nas",
+     "mount_point", "primary_disk_id", "gvolume_name", "mounted", "aliases", "source", "description"]
+)  # fmt: skip
+LEAVES = (
+    st.none() | st.booleans() | st.integers() | st.floats() | st.sampled_from(["", "/x", "h1", "\0", "g"])
+)
+JSON = st.recursive(
+    LEAVES,
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(KEYS, inner, max_size=4),
+    max_leaves=12,
+)
+
+
+@given(st.dictionaries(st.sampled_from(["image_storages", "hosts"]), st.dictionaries(KEYS, JSON), max_size=2))
+def test_any_tables_are_an_error_or_a_declaration_that_holds(tables: dict[str, Any]) -> None:
+    try:
+        declared = changes.replace_all(FILE, tables)
+    except (DeclarationError, Conflict):
+        return
+    again = tables_of(declared.image_storages.values(), declared.hosts.values())
+    assert changes.replace_all(FILE, again) == declared
