@@ -8,6 +8,7 @@ from collections.abc import Callable, Coroutine
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
+from queue import Queue
 from typing import Any
 
 import pytest
@@ -17,8 +18,10 @@ from msgspec.structs import replace
 
 from storekeeper.credentials import Credential
 from storekeeper.database import Store, open_store
+from storekeeper.database.listening import Subject
 from storekeeper.declaration import Declaration, Declared, Host, ImageStorage
 from storekeeper.errors import FullReportNeeded, Incompatible, Refused, StorekeeperError, Superseded
+from storekeeper.manager.access import Access
 from storekeeper.manager.manager import Manager
 from storekeeper.manager.reports import Greeting
 from storekeeper.report import PROTOCOL
@@ -332,6 +335,27 @@ def test_what_is_declared_later_is_looked_at_and_what_no_more_is_forgotten() -> 
     run(scenario)
 
 
+def test_what_another_manager_declares_and_makes_is_taken_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def scenario() -> None:
+        store = open_store("sqlite://")
+        told: Queue[Callable[[Subject], None]] = Queue()
+        monkeypatch.setattr(store, "changes", told.put)
+        desk = Desk(store=store, declaration=Declaration(host_id="manager", image_storages={}))
+        running = asyncio.create_task(desk.manager.run())
+        tell = await asyncio.to_thread(told.get)
+        _, token = Access(store, lambda: desk.now).make("person")
+        store.declare(lambda _: Declared(image_storages=DECLARATION.image_storages))
+        tell("credentials")
+        tell("declared")
+        async with asyncio.timeout(30):
+            while desk.manager.storages() != ("s1", "s2"):
+                await asyncio.sleep(0)
+        assert desk.manager.access.principal(token).kind == "person"
+        running.cancel()
+
+    run(scenario)
+
+
 # --- any order ----------------------------------------------------------------------------------
 
 HOSTS = st.sampled_from(["h1", "h2"])
@@ -346,7 +370,7 @@ STEPS = st.one_of(
 )
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=40, deadline=None)
 @given(st.lists(STEPS, max_size=40))
 def test_whatever_the_network_does_the_truth_is_what_the_hosts_last_saw(steps: list[Any]) -> None:
     async def scenario() -> None:

@@ -27,6 +27,7 @@ from storekeeper.declaration_changes import combined
 from storekeeper.errors import Incompatible, Refused, StoreError
 from storekeeper.manager.access import Access
 from storekeeper.manager.events import Events, steps
+from storekeeper.manager.following import follow
 from storekeeper.manager.hosts import HostReports
 from storekeeper.manager.published import Published, publish, published_anew
 from storekeeper.manager.reports import Greeting, Sequence, after, outdated, own, without
@@ -284,6 +285,7 @@ class Manager:
         async with asyncio.TaskGroup() as group:
             group.create_task(self._publish_forever())
             group.create_task(self._write_forever())
+            group.create_task(follow(self._store, self.access.refresh, self.redeclare))
 
     async def publish(self) -> None:
         """Merges what is known, publishes what changed, and says where to look from now on."""
