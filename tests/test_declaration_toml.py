@@ -321,9 +321,35 @@ def test_a_pause_may_be_declared_of_every_source_and_of_nothing_else() -> None:
     assert only("[manager]\nprobe_every_s = 5")[0] == "manager.probe_every_s"
 
 
-@pytest.mark.parametrize("url", ["mysql://x/y", "sqlite://rel/ative.db", "/var/lib/x.db", "sqlite:///a/../b"])
-def test_another_database_than_a_file_by_its_whole_path_is_refused(url: str) -> None:
+@pytest.mark.parametrize(
+    "url",
+    [
+        "mysql://x/y",
+        "sqlite://rel/ative.db",
+        "/var/lib/x.db",
+        "sqlite:///a/../b",
+        "postgresql://host",
+        "postgresql://host/",
+        "postgresql://host/a/b",
+        "postgresql:host/a",
+        "postgresql://host:port/a",
+    ],
+)
+def test_another_database_than_a_whole_path_or_postgresqls_is_refused(url: str) -> None:
     assert only(f'[manager]\ndatabase = "{url}"')[0] == "manager.database"
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "postgresql://storekeeper@db1/storekeeper",
+        "postgresql://storekeeper@[fd00::1]:5432/storekeeper?sslmode=verify-full",
+        "postgresql://storekeeper@/storekeeper?host=/run/postgresql",
+        "postgresql://db1/storekeeper",
+    ],
+)
+def test_a_database_may_be_postgresqls(url: str) -> None:
+    assert load(f'[manager]\ndatabase = "{url}"', "h").database == url
 
 
 @pytest.mark.parametrize("text", ["manager = 1", "host = []", "image_storages = 'x'", "image_storages.s = 5",
