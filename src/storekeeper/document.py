@@ -11,6 +11,8 @@ from typing import Any, Literal
 
 from msgspec import Struct
 
+from storekeeper.credentials import Role
+
 Status = Literal["unknown", "ok", "degraded", "broken"]
 
 
@@ -183,6 +185,35 @@ class JoinToken(Struct, frozen=True, kw_only=True):
     token: str
     expires_at: str
     fingerprint: str
+
+
+class TokenWish(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """The body of `POST /tokens`. `name`: whom it is for. `expires_s`: seconds from now; 0: never."""
+
+    role: Role
+    name: str = ""
+    expires_s: float = 0.0
+
+
+class TokenInfo(Struct, frozen=True, kw_only=True):
+    """A person's token, without what proves it: a row of `GET /tokens`. Times are RFC 3339; `""`: never."""
+
+    token_id: str
+    name: str
+    role: Role
+    created_at: str
+    expires_at: str
+
+
+class TokenMade(Struct, frozen=True, kw_only=True):
+    """The answer to `POST /tokens`: `token` is shown this once."""
+
+    token_id: str
+    name: str
+    role: Role
+    created_at: str
+    expires_at: str
+    token: str
 
 
 class GuestBasicInfo(Struct, frozen=True, kw_only=True):

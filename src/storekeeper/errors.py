@@ -97,7 +97,7 @@ class NoSuchRoute(StorekeeperError):
 
 
 class NotAllowed(StorekeeperError):
-    """A method that no route has: the API is read-only."""
+    """A method that the path does not have."""
 
     code = "method-not-allowed"
     http_status = 405
@@ -117,6 +117,14 @@ class TooLarge(StorekeeperError):
 
     code = "too-large"
     http_status = 431
+    exit_code = EXIT_USAGE
+
+
+class BodyTooLarge(StorekeeperError):
+    """The body of a request is longer than its route takes."""
+
+    code = "too-large"
+    http_status = 413
     exit_code = EXIT_USAGE
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import ssl
 import threading
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -10,12 +11,11 @@ from time import time
 from typing import Any, NamedTuple
 
 import msgspec
-import uvicorn
 import uvloop
 from litestar.types import ASGIApp
 
 from storekeeper.api import create_app
-from storekeeper.api.server import Connection, listening
+from storekeeper.api.server import Connection, Server, listening
 from storekeeper.declaration import Declaration, ImageStorage, Volume
 from storekeeper.document import (
     CloneInfo,
@@ -245,14 +245,14 @@ async def asking(
 
 
 @contextmanager
-def served(manager: StandIn) -> Iterator[str]:
-    """The API on a free port of this machine, by uvicorn as `storekeeper serve` uses it; gives its URL."""
+def served(
+    manager: StandIn, tls: ssl.SSLContext | None = None, connection: type[Connection] = Connection
+) -> Iterator[str]:
+    """The API on a free port of this machine, as `storekeeper serve` does it; gives its URL. With `tls` as
+    off loopback.
+    """
     bound = listening("127.0.0.1:0")
-    config = uvicorn.Config(
-        create_app(manager, "standin"), http=Connection, ws="none", lifespan="off", log_config=None,
-        access_log=False, server_header=False, proxy_headers=False, timeout_graceful_shutdown=5,
-    )  # fmt: skip
-    server = uvicorn.Server(config)
+    server = Server(create_app(manager, "standin", on_loopback=tls is None), tls, connection)
     started = threading.Event()
 
     async def serving() -> None:
@@ -264,7 +264,7 @@ def served(manager: StandIn) -> Iterator[str]:
     thread.start()
     started.wait()
     try:
-        yield f"http://127.0.0.1:{bound.getsockname()[1]}"
+        yield f"{'https' if tls else 'http'}://127.0.0.1:{bound.getsockname()[1]}"
     finally:
         server.should_exit = True
         thread.join()

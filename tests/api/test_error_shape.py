@@ -27,8 +27,13 @@ OF_THE_TRUTH = [route for route in ROUTES if route.startswith("/imagestorages")]
 
 
 @pytest.fixture(scope="module")
-def app() -> ASGIApp:
-    return create_app(StandIn())
+def manager() -> StandIn:
+    return StandIn()
+
+
+@pytest.fixture(scope="module")
+def app(manager: StandIn) -> ASGIApp:
+    return create_app(manager)
 
 
 def assert_error(answer: Answer, status: int, code: str) -> str:
@@ -53,11 +58,13 @@ def test_the_shape_is_the_documents_own() -> None:
 
 
 @pytest.mark.parametrize("route", ROUTES)
-@pytest.mark.parametrize("method", ["POST", "PUT", "DELETE", "PATCH", "OPTIONS", "TRACE", "BREW"])
-def test_a_method_that_changes_something_is_405_on_every_route(app: ASGIApp, route: str, method: str) -> None:
-    answer = ask(app, route, method=method)
+@pytest.mark.parametrize("method", ["PATCH", "OPTIONS", "TRACE", "BREW"])
+def test_a_method_that_no_route_has_is_405_and_those_that_there_are_are_named(
+    app: ASGIApp, manager: StandIn, route: str, method: str
+) -> None:
+    answer = ask(app, route, method=method, token=manager.administrator)
     assert_error(answer, 405, "method-not-allowed")
-    assert answer.headers["allow"] == "GET, HEAD"
+    assert {"GET", "HEAD"} <= set(answer.headers["allow"].split(", "))
 
 
 @pytest.mark.parametrize(

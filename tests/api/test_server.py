@@ -9,12 +9,15 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from http.client import HTTPConnection
+from pathlib import Path
 from urllib.parse import urlsplit
 
 import msgspec
 import pytest
 
-from storekeeper.api.server import HEAD_LIMIT_BYTES, listening
+from storekeeper.api.certificate import channel
+from storekeeper.api.server import HEAD_LIMIT_BYTES, Connection, Server, is_loopback, listening
+from storekeeper.declaration import Declaration
 from storekeeper.errors import DeclarationError, Refused
 from tests.api.standin import StandIn, served
 
@@ -74,7 +77,7 @@ def test_what_is_no_http_gets_an_error_message(address: tuple[str, int], request
 
 def test_a_question_about_the_server_as_a_whole_is_answered_in_shape(address: tuple[str, int]) -> None:
     assert_error(
-        answers(address, b"OPTIONS * HTTP/1.1\r\nHost: localhost\r\n\r\n")[0], 405, "method-not-allowed"
+        answers(address, b"OPTIONS * HTTP/1.1\r\nHost: localhost\r\n\r\n")[0], 401, "not-authenticated"
     )
 
 
@@ -139,7 +142,7 @@ def test_a_body_that_nobody_asked_for_does_not_disturb_the_next_request(
 def test_a_body_of_a_refused_method_does_not_disturb_the_next_request(address: tuple[str, int]) -> None:
     head = b"POST /imagestorages HTTP/1.1\r\nHost: localhost\r\nContent-Length: 100000\r\n\r\n"
     got = answers(address, head + b"x" * 100_000 + GOOD, 2)
-    assert [status for status, _ in got] == [405, 200]
+    assert [status for status, _ in got] == [401, 200]
 
 
 def test_a_wish_for_a_web_socket_is_answered_as_any_request(address: tuple[str, int]) -> None:
@@ -176,10 +179,15 @@ def test_it_listens_on_loopback(listen: str) -> None:
         assert bound.getsockname()[1] > 0
 
 
-@pytest.mark.parametrize("listen", ["0.0.0.0:8017", "[::]:8017", "192.0.2.1:8017", "[::ffff:192.0.2.1]:80"])
-def test_it_refuses_any_other_address_and_says_what_to_do(listen: str) -> None:
-    with pytest.raises(Refused, match=r"no access control yet.*127\.0\.0\.1:8017.*ssh"):
-        listening(listen)
+@pytest.mark.parametrize(("listen", "on_loopback"), [("127.3.2.1:0", True), ("0.0.0.0:0", False)])
+def test_it_knows_whether_only_this_machine_reaches_it(listen: str, on_loopback: bool) -> None:
+    with listening(listen) as bound:
+        assert is_loopback(bound) == on_loopback
+
+
+def test_an_address_of_another_host_is_refused_with_the_reason() -> None:
+    with pytest.raises(Refused, match=r"Cannot listen on 192\.0\.2\.1:8017: Cannot assign"):
+        listening("192.0.2.1:8017")
 
 
 @pytest.mark.parametrize(
@@ -207,6 +215,113 @@ def test_a_port_that_is_taken_is_refused_with_the_reason() -> None:
         pytest.raises(Refused, match="Address already in use"),
     ):
         listening(f"127.0.0.1:{taken.getsockname()[1]}")
+
+
+# --- what a client may hold ---------------------------------------------------------------------
+
+
+class Hasty(Connection):
+    HEAD_S = 0.2
+    CONNECTIONS_MAX = 3
+
+
+@pytest.fixture(scope="module")
+def hasty() -> Iterator[tuple[str, int]]:
+    with served(StandIn(), connection=Hasty) as url:
+        parts = urlsplit(url)
+        assert parts.hostname
+        assert parts.port
+        yield parts.hostname, parts.port
+
+
+def ends(connection: socket.socket) -> bool:
+    """Waits for the other side to end the connection; TimeoutError when it does not."""
+    try:
+        while connection.recv(65536):
+            pass
+    except ConnectionResetError:
+        pass
+    return True
+
+
+@pytest.mark.parametrize(
+    "sent",
+    [
+        b"",
+        b"GET /hea",
+        b"GET /healthz HTTP/1.1\r\nHost: loc",
+        GOOD + b"GET /healthz HTTP/1.1\r\nHost: loc",
+        b"POST /tokens HTTP/1.1\r\nHost: localhost\r\nContent-Length: 1000\r\n\r\n{",
+    ],
+    ids=["nothing", "half a line", "half a head", "half a head after a whole one", "half a body"],
+)
+def test_a_request_that_does_not_end_is_not_waited_for(hasty: tuple[str, int], sent: bytes) -> None:
+    with socket.create_connection(hasty, timeout=20) as connection:
+        connection.sendall(sent)
+        assert ends(connection)
+
+
+def test_a_head_that_drips_is_not_waited_for(hasty: tuple[str, int]) -> None:
+    with socket.create_connection(hasty, timeout=20) as connection:
+        connection.sendall(b"GET /healthz HTTP/1.1\r\n")
+        connection.settimeout(0.05)
+        for _ in range(400):
+            try:
+                connection.sendall(b"X: y\r\n")
+                if not connection.recv(100):
+                    break
+            except TimeoutError:
+                continue
+            except (ConnectionResetError, BrokenPipeError):
+                break
+        else:
+            pytest.fail("It is still waited for.")
+
+
+def test_an_idle_connection_is_kept_for_the_next_request(hasty: tuple[str, int]) -> None:
+    with (
+        socket.create_connection(hasty, timeout=20) as idle,
+        socket.create_connection(hasty, timeout=20) as slow,
+    ):
+        idle.sendall(GOOD)
+        assert idle.recv(65536).startswith(b"HTTP/1.1 200")
+        assert ends(slow)
+        idle.sendall(GOOD)
+        assert idle.recv(65536).startswith(b"HTTP/1.1 200")
+
+
+def test_more_connections_than_there_may_be_are_refused_in_shape(hasty: tuple[str, int]) -> None:
+    held = [socket.create_connection(hasty, timeout=20) for _ in range(3)]
+    try:
+        for each in held:
+            each.sendall(GOOD)
+            assert each.recv(65536).startswith(b"HTTP/1.1 200")
+        with socket.create_connection(hasty, timeout=20) as further:
+            assert further.recv(65536).startswith(b"HTTP/1.1 503")
+            assert ends(further)
+    finally:
+        for each in held:
+            each.close()
+
+
+def test_a_tls_handshake_that_does_not_end_is_not_waited_for(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Server, "HANDSHAKE_S", 0.2)
+    tls = channel(Declaration(host_id="h", image_storages={}), str(tmp_path), 1767323045.0).context
+    with served(StandIn(), tls) as url:
+        parts = urlsplit(url)
+        with socket.create_connection((parts.hostname, parts.port), timeout=20) as connection:
+            assert ends(connection)
+
+
+def test_what_is_sent_in_the_clear_is_not_answered_where_tls_is_spoken(tmp_path: Path) -> None:
+    tls = channel(Declaration(host_id="h", image_storages={}), str(tmp_path), 1767323045.0).context
+    with served(StandIn(), tls) as url:
+        parts = urlsplit(url)
+        with socket.create_connection((parts.hostname, parts.port), timeout=20) as connection:
+            connection.sendall(GOOD)
+            assert b"HTTP" not in connection.recv(65536)
 
 
 # --- how it ends --------------------------------------------------------------------------------

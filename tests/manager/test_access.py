@@ -12,27 +12,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from storekeeper.credentials import Credential, Principal, parsed
+from storekeeper.credentials import Principal, parsed
 from storekeeper.errors import NotAuthenticated, Refused
 from storekeeper.manager.access import FIRST_TOKEN_FILE, REFRESH_S, Access, directory_of
-
-
-class Kept:
-    """The credentials of a database in memory."""
-
-    def __init__(self) -> None:
-        self.rows: dict[str, Credential] = {}
-        self.asked = 0
-
-    def credentials(self) -> list[Credential]:
-        self.asked += 1
-        return list(self.rows.values())
-
-    def put_credential(self, credential: Credential) -> None:
-        self.rows[credential.credential_id] = credential
-
-    def delete_credential(self, credential_id: str) -> bool:
-        return self.rows.pop(credential_id, None) is not None
+from tests.manager.kept import Kept
 
 
 class Clock:

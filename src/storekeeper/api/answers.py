@@ -9,7 +9,7 @@ from litestar.types import Send
 
 from storekeeper.api.negotiation import ENCODINGS, Encoding, chosen_encoding, matches
 from storekeeper.document import ErrorMessage
-from storekeeper.errors import NotAcceptable, NotAllowed, StorekeeperError
+from storekeeper.errors import NotAcceptable, NotAuthenticated, StorekeeperError
 from storekeeper.manager.published import Published
 
 Headers = list[tuple[bytes, bytes]]
@@ -40,8 +40,8 @@ def failure(error: StorekeeperError) -> Answer:
     """The answer that an error is: an ErrorMessage with the error's own status."""
     body = encode(ErrorMessage(message=str(error), code=error.code))
     headers = [JSON, (b"content-length", b"%d" % len(body)), _NOT_STORED]
-    if isinstance(error, NotAllowed):
-        headers.append((b"allow", b"GET, HEAD"))
+    if isinstance(error, NotAuthenticated):
+        headers.append((b"www-authenticate", b'Bearer realm="storekeeper"'))
     return Answer(error.http_status, headers, body)
 
 

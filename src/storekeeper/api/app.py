@@ -23,14 +23,20 @@ from storekeeper.api.joining import Joining
 from storekeeper.api.openapi import NO_SUCH_ROUTE, AnyRequest, Prepared, config
 from storekeeper.api.routes import ImageStorages, ManagerItself, response
 from storekeeper.api.tokens import Tokens
-from storekeeper.errors import NoSuchRoute, NotAllowed, StorekeeperError, UsageError
+from storekeeper.errors import BodyTooLarge, NoSuchRoute, NotAllowed, StorekeeperError, UsageError
 
 log = structlog.get_logger()
 
 
-def create_app(manager: Manager, manager_id: str = "") -> ASGIApp:
-    """The API of one manager. `manager_id`: what it calls itself, by default nothing."""
-    return door(manager, behind_the_door(manager, manager_id))
+# What people send is small; a route that takes more says so.
+BODY_BYTES_MAX = 64 << 10
+
+
+def create_app(manager: Manager, manager_id: str = "", *, on_loopback: bool = True) -> ASGIApp:
+    """The API of one manager. `manager_id`: what it calls itself, by default nothing. `on_loopback`: nobody
+    else reaches it, and reading needs no credential.
+    """
+    return door(manager, behind_the_door(manager, manager_id), on_loopback=on_loopback)
 
 
 def behind_the_door(manager: Manager, manager_id: str = "") -> ASGIApp:
@@ -58,6 +64,7 @@ def behind_the_door(manager: Manager, manager_id: str = "") -> ASGIApp:
         openapi_config=config(prepared),
         exception_handlers={StorekeeperError: _told, HTTPException: _translated, Exception: _hidden},
         logging_config=None,
+        request_max_body_size=BODY_BYTES_MAX,
     )
     prepared.prepare(app.openapi_schema.to_schema())
     return app
@@ -77,6 +84,8 @@ def _translated(_: AnyRequest, error: HTTPException) -> Response[Any]:
         return response(failure(NoSuchRoute(NO_SUCH_ROUTE)))
     if error.status_code == 405:
         return response(_not_allowed((error.headers or {}).get("allow", "")))
+    if error.status_code == 413:
+        return response(failure(BodyTooLarge("The body of this request is longer than this route takes.")))
     return response(
         failure(UsageError("This request cannot be meant; GET /schema/openapi.json describes the routes."))
     )

@@ -29,6 +29,10 @@ class Manager(Protocol):
         """Whether enough was seen to answer; before that every storage is 503."""
 
     @property
+    def access(self) -> Access:
+        """The credentials that there are."""
+
+    @property
     def events(self) -> Events:
         """What changes in the documents."""
 

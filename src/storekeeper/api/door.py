@@ -1,4 +1,4 @@
-"""Where every request comes in: what is refused outright, and the shortest path to a document.
+"""Where every request comes in: who asks, what is refused outright, and the shortest path to a document.
 
 A bare ASGI application around the Litestar one. It answers `GET /imagestorages/{id}` of a storage that
 exists by itself, in one dictionary look-up: twice as many a second as through Litestar's routing. Whatever
@@ -8,79 +8,154 @@ is unusual about a request goes on to the routes.
 from __future__ import annotations
 
 import re
-from typing import cast
+from typing import NamedTuple, cast
 from urllib.parse import unquote_to_bytes
 
 import structlog
 from litestar.enums import ScopeType
 from litestar.types import ASGIApp, HTTPScope, Message, Receive, Scope, Send
 
-from storekeeper.api.answers import NO_SNIFFING, document, failure, send_answer
+from storekeeper.api.access import PRINCIPAL
+from storekeeper.api.answers import NO_SNIFFING, Answer, document, failure, send_answer
 from storekeeper.api.contract import HEAD, Manager
-from storekeeper.errors import NoSuchRoute, NotAllowed, Refused, StorekeeperError, UsageError
+from storekeeper.credentials import NOBODY, Principal
+from storekeeper.errors import NoSuchRoute, NotAuthenticated, Refused, StorekeeperError, UsageError
 
 DOCUMENTS = "/imagestorages/"
+AGENTS = "/agents/"
+SAFE = frozenset({"GET", "HEAD"})
+# Litestar would answer OPTIONS by itself; of this it says that no route has it.
+NO_METHOD = "TRACE"
 
 log = structlog.get_logger()
 
 # A web page that a browser was tricked into sending here (DNS rebinding) names its own host.
 _LOOPBACK = re.compile(rb"(?:localhost|127(?:\.[0-9]{1,3}){3}|\[::1\])(?::[0-9]{1,5})?\Z", re.IGNORECASE)
 _BAD_ESCAPE = re.compile(rb"%(?![0-9A-Fa-f]{2})")
+_BEARER = re.compile(rb"bearer +([\x21-\x7e]+) *\Z", re.IGNORECASE)
 
 
-def door(manager: Manager, routes: ASGIApp) -> ASGIApp:
-    """The ASGI application: `routes` with the door before it."""
+class Heads(NamedTuple):
+    """The headers that the door looks at; those that may come in several lines joined by commas."""
+
+    host: bytes | None
+    host_count: int
+    accept_encoding: bytes | None
+    if_none_match: bytes | None
+    authorization: bytes | None
+    origin: bytes | None
+    fetch_site: bytes | None
+
+
+def door(manager: Manager, routes: ASGIApp, *, on_loopback: bool = True) -> ASGIApp:
+    """The ASGI application: `routes` with the door before it. `on_loopback`: nobody else reaches it."""
 
     async def app(scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != ScopeType.HTTP:
             await _not_http(routes, scope, receive, send)
             return
-        host = accept_encoding = if_none_match = None
-        hosts = 0
-        for name, value in scope["headers"]:
-            if name == b"host":
-                host = value
-                hosts += 1
-            elif name == b"accept-encoding":
-                accept_encoding = value if accept_encoding is None else accept_encoding + b"," + value
-            elif name == b"if-none-match":
-                if_none_match = value if if_none_match is None else if_none_match + b"," + value
+        heads = _heads(scope)
+        principal = NOBODY
         answer = None
         try:
-            _check_host(host, hosts, scope["http_version"])
-            path = scope["path"]
-            if path.startswith(DOCUMENTS) and scope["method"] == "GET" and not scope["query_string"]:
-                published = manager.published(path[len(DOCUMENTS) :]) if manager.ready else None
-                if published is not None:
-                    answer = document(published, accept_encoding, if_none_match)
+            _check_host(heads, scope["http_version"], on_loopback=on_loopback)
+            if scope["method"] not in SAFE:
+                _check_origin(heads)
+            if heads.authorization is not None:
+                principal = await manager.access.authenticate(_token(heads.authorization))
+            _check_principal(principal, scope, on_loopback=on_loopback)
+            answer = _document(manager, scope, heads)
             if answer is None:
-                _check_request(scope)
+                _check_path(scope)
         except StorekeeperError as error:
             answer = failure(error)
         except Exception:
             log.exception("A request failed")
             answer = failure(our_fault())
         if answer is None:
-            await _through(routes, scope, receive, send)
+            await _through(routes, scope, principal, receive, send)
         else:
             await send_answer(send, answer, head=scope["method"] == "HEAD")
 
     return app
 
 
-def _check_host(host: bytes | None, count: int, http_version: str) -> None:
-    if count > 1 or (host is None and http_version != "1.0"):
+def _heads(scope: HTTPScope) -> Heads:
+    host = accept_encoding = if_none_match = authorization = origin = fetch_site = None
+    hosts = 0
+    for name, value in scope["headers"]:
+        if name == b"host":
+            host = value
+            hosts += 1
+        elif name == b"accept-encoding":
+            accept_encoding = value if accept_encoding is None else accept_encoding + b"," + value
+        elif name == b"if-none-match":
+            if_none_match = value if if_none_match is None else if_none_match + b"," + value
+        elif name == b"authorization":
+            # Joined, two of them are no token.
+            authorization = value if authorization is None else authorization + b", " + value
+        elif name == b"origin":
+            origin = value
+        elif name == b"sec-fetch-site":
+            fetch_site = value
+    return Heads(host, hosts, accept_encoding, if_none_match, authorization, origin, fetch_site)
+
+
+def _document(manager: Manager, scope: HTTPScope, heads: Heads) -> Answer | None:
+    """The document that is asked for; None when it is not that, or unusual."""
+    path = scope["path"]
+    if not path.startswith(DOCUMENTS) or scope["method"] != "GET" or scope["query_string"]:
+        return None
+    published = manager.published(path[len(DOCUMENTS) :]) if manager.ready else None
+    if published is None:
+        return None
+    return document(published, heads.accept_encoding, heads.if_none_match)
+
+
+# --- who asks -----------------------------------------------------------------------------------
+
+
+def _check_host(heads: Heads, http_version: str, *, on_loopback: bool) -> None:
+    if heads.host_count > 1 or (heads.host is None and http_version != "1.0"):
         raise UsageError("A request needs one Host header.")
-    if host is not None and not _LOOPBACK.match(host):
-        raise Refused(
-            "Until it has access control this manager answers only to localhost, 127.0.0.1 or [::1]."
-        )
+    if on_loopback and heads.host is not None and not _LOOPBACK.match(heads.host):
+        raise Refused("On loopback this manager answers only to localhost, 127.0.0.1 or [::1].")
 
 
-def _check_request(scope: HTTPScope) -> None:
-    """Refuses methods that no route has, and paths that are not percent-encoded text."""
-    if scope["method"] not in {"GET", "HEAD"}:
-        raise NotAllowed("This API is read-only: GET or HEAD.")
+def _check_origin(heads: Heads) -> None:
+    """Refuses what a page of another site makes a browser send."""
+    site = heads.fetch_site
+    foreign = site is not None and site not in {b"same-origin", b"none"}
+    if heads.origin is not None:
+        _, _, authority = heads.origin.partition(b"://")
+        foreign = foreign or not authority or authority.lower() != (heads.host or b"").lower()
+    if foreign:
+        raise Refused("Another site's page sent this; only this manager's own pages may change something.")
+
+
+def _token(authorization: bytes) -> str:
+    found = _BEARER.match(authorization)
+    if found is None:
+        raise NotAuthenticated("The Authorization header is none; write one: 'Authorization: Bearer TOKEN'.")
+    return found[1].decode("ascii")
+
+
+def _check_principal(principal: Principal, scope: HTTPScope, *, on_loopback: bool) -> None:
+    """Whether one like this may ask such a thing at all. The routes know the rest."""
+    safe = scope["method"] in SAFE
+    credential = principal.credential
+    if credential is None:
+        if not (on_loopback and safe):
+            raise NotAuthenticated("This needs a token: send it as 'Authorization: Bearer TOKEN'.")
+    elif principal.kind == "person":
+        if not safe and credential.role != "administrator":
+            raise Refused("This needs a person's token with the role administrator.")
+    elif not scope["path"].startswith(AGENTS):
+        raise Refused("A host's credential is for its agent only; people have tokens of their own.")
+
+
+def _check_path(scope: HTTPScope) -> None:
+    """Refuses paths that are not percent-encoded text."""
     raw_path = scope["raw_path"]
     if _BAD_ESCAPE.search(raw_path):
         raise UsageError("The path has a % that two hexadecimal digits do not follow; write % as %25.")
@@ -98,8 +173,10 @@ def _check_request(scope: HTTPScope) -> None:
         raise NoSuchRoute("No such route: the path has an empty part.")
 
 
-async def _through(routes: ASGIApp, scope: HTTPScope, receive: Receive, send: Send) -> None:
-    """On to the routes, which know GET only; what they cannot answer themselves is answered here."""
+async def _through(
+    routes: ASGIApp, scope: HTTPScope, principal: Principal, receive: Receive, send: Send
+) -> None:
+    """On to the routes, which know no HEAD; what they cannot answer themselves is answered here."""
     head = scope["method"] == "HEAD"
     started = False
 
@@ -113,7 +190,8 @@ async def _through(routes: ASGIApp, scope: HTTPScope, receive: Receive, send: Se
         await send(message)
 
     # A copy: the server still needs to know which method it was.
-    inner = cast(Scope, {**scope, "method": "GET", HEAD: head})
+    method = {"HEAD": "GET", "OPTIONS": NO_METHOD}.get(scope["method"], scope["method"])
+    inner = cast(Scope, {**scope, "method": method, HEAD: head, PRINCIPAL: principal})
     try:
         await routes(inner, receive, passed)
     except Exception:
