@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from msgspec.structs import replace
@@ -39,17 +37,18 @@ from tests.merge.builders import (
 V = external()
 
 
-def farm(links: Mapping[str, tuple[str, ...]]) -> Declaration:
-    """A storage each with an external, an OCFS2 and a Gluster volume."""
+def farm() -> Declaration:
+    """Two storages that share a host, with a volume of each kind, and one with a plain directory."""
     each = [
-        declared(external("v"), ocfs2("o"), gluster("g"), hosts=hosts, storage=storage)
-        for storage, hosts in links.items()
+        declared(external("v"), ocfs2("o"), gluster("g"), hosts=("h1", "h2"), storage="a"),
+        declared(external("v"), ocfs2("o"), gluster("g"), hosts=("h2", "h3"), storage="b"),
+        declared(external("v"), hosts=("h3", "h4"), storage="c"),
     ]
     found = {key: one for declaration in each for key, one in declaration.image_storages.items()}
     return replace(each[0], image_storages=found)
 
 
-FARM = farm({"a": ("h1", "h2"), "b": ("h2", "h3"), "c": ("h4",)})
+FARM = farm()
 HOSTS = ("h1", "h2", "h3", "h4")
 
 
@@ -109,8 +108,6 @@ def test_a_storage_whose_hosts_told_nothing_new_is_the_very_same_object_until_it
     both = replace(one, image_storages={**one.image_storages, **two.image_storages})
     here, there = host(spaced(V), images(V)), host(name="h2")
     first = merged(both, here, there)
-    # The first look is remembered, so that the next merge is of another memory.
-    first = merged(both, here, there, memory=first.memory, previous=first)
     later = merged(
         both, here, host(name="h2", reported_at=NOW + 5), memory=first.memory, now=NOW + 5, previous=first
     )
@@ -133,7 +130,6 @@ def test_a_disk_that_another_storage_reserves_is_told_of_at_once() -> None:
     one = declared(V)
     view = host(spaced(V), images(V), disks(disk()))
     first = merged(one, view)
-    first = merged(one, view, memory=first.memory, previous=first)
     both = replace(
         one, image_storages={**one.image_storages, **declared(ocfs2(), storage="t").image_storages}
     )
@@ -147,9 +143,9 @@ def test_what_another_host_of_the_cluster_says_is_told_at_once() -> None:
     client = host(spaced(volume), images(volume), look("gluster", "", gluster_volume("??????")))
     asker = host(look("gluster", "", gluster_volume("uuuuuu")), name="h9")
     lost = host(look("gluster", "", gluster_volume("uuuuud")), name="h9")
-    first = merged(declared(volume), client, asker)
-    first = merged(declared(volume), client, asker, memory=first.memory, previous=first)
-    then = merged(declared(volume), client, lost, memory=first.memory, previous=first)
+    declaration = declared(volume)
+    first = merged(declaration, client, asker)
+    then = merged(declaration, client, lost, memory=first.memory, previous=first)
     assert (status(first)[0], status(then)[0]) == ("ok", "degraded")
 
 

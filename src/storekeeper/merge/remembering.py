@@ -38,17 +38,15 @@ class Remembering:
         )
         return self.former if now == self.former else now
 
-    def first_look(self, volume: Volume, sights: Sequence[Sight]) -> bool:
-        """Remembers, once, which filesystem the volume is and whether it is a mount; whether that is new."""
+    def first_look(self, volume: Volume, sights: Sequence[Sight]) -> None:
+        """Remembers, once, which filesystem the volume is and whether it is a mount."""
         good = next((sight.space for sight in sights if not sight.code and sight.space is not None), None)
         if good is None or self._filesystem_ids.get(volume.key):
-            return False
+            return
         if volume.key not in self._filesystem_ids and good.is_mount_point:
             self._mount_points.add(volume.key)
         # An identity that the first look could not tell is remembered from the first that can.
-        new = self._filesystem_ids.get(volume.key) != good.filesystem_id
         self._filesystem_ids[volume.key] = good.filesystem_id
-        return new
 
     def space(self, volume: Volume, sights: Sequence[Sight]) -> tuple[int, int]:
         """Total and available bytes, of one host: the first that sees the volume; else the last known."""

@@ -42,8 +42,7 @@ class StorageBasis(Basis):
     """What the merge keeps of one storage for the next: all of it follows from the same views.
 
     The whole truth of the storage stands while `declaration` and `views` (of the hosts that it follows from)
-    are the very same, until `until`; and only when it is `settled`: its memory was what it left. `scopes`
-    keeps what `merge.scopes` made of it.
+    are the very same, until `until`. `scopes` keeps what `merge.scopes` made of it.
     """
 
     def __init__(self, storage: ImageStorage, places: Places) -> None:
@@ -57,14 +56,12 @@ class StorageBasis(Basis):
         self.declaration: Declaration | None = None
         self.views: dict[str, HostView | None] = {}
         self.until = 0.0
-        self.settled = False
         self.scopes: dict[str, list[tuple[str, Scope]]] | None = None
 
     def stands(self, declaration: Declaration, views: Views, hosts: Collection[str], now: float) -> bool:
         """Whether the truth that was made of this would be made again now, of these hosts' views."""
         return (
-            self.settled
-            and now < self.until
+            now < self.until
             and self.declaration is declaration
             and self.views.keys() == set(hosts)
             and all(views.get(host_id) is view for host_id, view in self.views.items())
@@ -129,7 +126,6 @@ class _Storage:
         self.horizon = horizon
         self.remembering = remembering
         self.former = former
-        self.settled = True
 
     def truth(self, clusters: Clusters) -> tuple[StorageTruth, StorageBasis]:
         memory = self.remembering.former
@@ -162,7 +158,7 @@ class _Storage:
         )
         if self.former is not None and self.former.document == document:
             document = self.former.document
-        basis.declaration, basis.until, basis.settled = self.declaration, self.horizon.until, self.settled
+        basis.declaration, basis.until = self.declaration, self.horizon.until
         truth = StorageTruth(document=document, volumes=volumes, disks=basis.disks.details, basis=basis)
         return truth, basis
 
@@ -236,8 +232,7 @@ class _Storage:
         )  # fmt: skip
         status, message = status_of(observed)
         total_bytes, available_bytes = self.remembering.space(volume, sights)
-        if self.remembering.first_look(volume, sights):
-            self.settled = False
+        self.remembering.first_look(volume, sights)
         listing = basis.listings[volume.volume_id]
         common = _Common(
             volume_id=volume.volume_id, status=status, status_msg=message,
