@@ -4,15 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from hashlib import blake2b
 
+import msgspec
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from msgspec.structs import replace
+from sqlalchemy import create_engine, update
 
 from storekeeper.credentials import Credential
 from storekeeper.database import Store, open_store
-from storekeeper.database.store import Applied, whole
+from storekeeper.database.store import Applied, Forgotten, whole
+from storekeeper.database.tables import FACTS
 from storekeeper.declaration import Declared, Host, ImageStorage, Volume
 from storekeeper.errors import Conflict
 from storekeeper.merge.truth import HostView, Memory
@@ -64,7 +68,7 @@ def test_reports_written_at_once_come_to_what_they_come_to_one_by_one(
 ) -> None:
     store = open_store("sqlite://")
     view, last = EMPTY, None
-    batch: list[Applied] = []
+    batch: list[Applied | Forgotten] = []
     for number, look in enumerate(looks):
         now = seen(*(pool(name, target) for name, target in sorted(look)))
         view, applied = told(view, changes(None if number in fulls else last, now), float(number))
@@ -91,6 +95,36 @@ def test_after_failed_writes_the_last_look_of_each_scope_is_all_that_is_needed(o
         lost.append(applied)
     assert len(whole(lost)) == 2
     store.write(whole(lost), None)
+    assert store.views() == {"h1": view}
+
+
+def test_what_is_forgotten_is_gone_and_what_comes_after_it_is_kept(opened: Opened) -> None:
+    store = opened()
+    view, kept = told(EMPTY, changes(None, seen(pool("a"))), 1.0)
+    _, gone = told(EMPTY, changes(None, seen(pool("a"), pool("b"), scope="s/v")), 1.0)
+    forgotten = Forgotten(host_id="h1", source="guests", scope="s/v")
+    store.write([kept, gone], None)
+    store.write([forgotten], None)
+    assert store.views() == {"h1": view}
+    view, again = told(view, changes(None, seen(pool("c"), scope="s/v")), 2.0)
+    store.write([gone, forgotten, again], None)
+    assert store.views() == {"h1": view}
+    assert whole([gone, forgotten]) == [forgotten]
+
+
+def test_a_look_that_holds_what_a_later_version_wrote_is_asked_anew(url: str, opened: Opened) -> None:
+    store = opened()
+    view, known = told(EMPTY, changes(None, seen(pool("a"))), 1.0)
+    _, unknown = told(EMPTY, changes(None, seen(pool("a"), pool("b"), scope="s/v")), 1.0)
+    store.write([known, unknown], None)
+    engine = create_engine(url.replace("postgresql://", "postgresql+psycopg://"))
+    with engine.begin() as connection:
+        connection.execute(
+            update(FACTS)
+            .where(FACTS.c.scope == "s/v", FACTS.c.key_digest == blake2b(b"b", digest_size=16).digest())
+            .values(fact=msgspec.msgpack.encode({"type": "of-later"}))
+        )
+    engine.dispose()
     assert store.views() == {"h1": view}
 
 

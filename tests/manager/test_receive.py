@@ -314,11 +314,15 @@ def test_what_is_declared_later_is_looked_at_and_what_no_more_is_forgotten() -> 
         assert all(agent.tells(desk.manager) for agent in agents)
         await desk.manager.publish()
         assert desk.images("s2") == ["first"]
+        await desk.manager.write_behind()
+        assert VOLUMES["h2"].key in {scope for _, scope in desk.store.views()["h2"].looks}
 
         desk.store.declare(lambda _: Declared(image_storages={"s1": storages["s1"]}))
         await desk.manager.redeclare()
         assert desk.manager.storages() == ("s1",)
         assert {scope for _, scope in desk.manager.view("h2").looks} == {""}
+        await desk.manager.write_behind()
+        assert {scope for _, scope in desk.store.views()["h2"].looks} == {""}
         # Its agent may not have heard yet: what it tells of the former volume is left out.
         agents[1].sees("images", VOLUMES["h2"].key, image("second"))
         assert agents[1].tells(desk.manager)

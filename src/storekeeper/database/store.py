@@ -15,7 +15,7 @@ from uuid import uuid4
 
 import msgspec
 from msgspec.structs import asdict, replace
-from sqlalchemy import Connection, Engine, Table, bindparam, delete, func, select
+from sqlalchemy import ColumnElement, Connection, Engine, Table, bindparam, delete, func, select
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 
@@ -52,10 +52,27 @@ class Applied(msgspec.Struct, frozen=True, kw_only=True):
     look: Look
 
 
-def whole(applied: Iterable[Applied]) -> list[Applied]:
+class Forgotten(msgspec.Struct, frozen=True, kw_only=True):
+    """A look that the manager dropped."""
+
+    host_id: str
+    source: str
+    scope: str
+
+
+def whole(steps: Iterable[Applied | Forgotten]) -> list[Applied | Forgotten]:
     """The same end as one full write a scope: what is to be tried again after a write that failed."""
-    last = {(each.host_id, each.changes.source, each.changes.scope): each for each in applied}
-    return [replace(each, changes=replace(each.changes, full=True)) for each in last.values()]
+    last = {_scope(each): each for each in steps}
+    return [
+        replace(each, changes=replace(each.changes, full=True)) if isinstance(each, Applied) else each
+        for each in last.values()
+    ]
+
+
+def _scope(step: Applied | Forgotten) -> ScopeKey:
+    if isinstance(step, Applied):
+        return step.host_id, step.changes.source, step.changes.scope
+    return step.host_id, step.source, step.scope
 
 
 class Store:
@@ -89,17 +106,26 @@ class Store:
         return _decode_memory(value) if value else Memory()
 
     def views(self) -> dict[str, HostView]:
-        """The last looks of every host, as they were written."""
+        """The last looks of every host, as they were written; without those that hold what a later version
+        of Storekeeper wrote, which are asked anew.
+        """
         looks: dict[str, dict[tuple[str, str], Look]] = {}
         facts: dict[ScopeKey, dict[str, Fact]] = {}
+        unread: set[ScopeKey] = set()
         with self._reading() as connection:
             rows = connection.execution_options(yield_per=READ_AT_ONCE).execute(
                 select(FACTS.c.host_id, FACTS.c.source, FACTS.c.scope, FACTS.c.fact)
             )
             for host_id, source, scope, blob in rows:
-                fact = _decode_fact(blob)
+                try:
+                    fact = _decode_fact(blob)
+                except msgspec.DecodeError:
+                    unread.add((host_id, source, scope))
+                    continue
                 facts.setdefault((host_id, source, scope), {})[fact.key] = fact
             for host_id, source, scope, faults, at, good_at in connection.execute(select(LOOKS)):
+                if (host_id, source, scope) in unread:
+                    continue
                 seen = Seen(
                     source=source,
                     scope=scope,
@@ -114,15 +140,17 @@ class Store:
             for host_id, those in looks.items()
         }
 
-    def write(self, applied: Iterable[Applied], memory: Memory | None) -> None:
+    def write(self, steps: Iterable[Applied | Forgotten], memory: Memory | None) -> None:
         """Writes reports, in order, and the memory if it is given: all of it or nothing."""
         batch = _Batch()
-        for each in applied:
+        for each in steps:
             batch.add(each)
         with self._writing(durable=False) as connection:
             # First, and in one order everywhere: whoever holds a look's row holds its facts, so that two
             # managers never wait for each other.
             self._put_all(connection, LOOKS, [batch.looks[scope] for scope in sorted(batch.looks)])
+            if batch.forgotten:
+                connection.execute(_DELETE_LOOK, [_scope_row(scope) for scope in sorted(batch.forgotten)])
             kept = {scope: _kept(connection, scope) for scope in batch.cleared}
             changed, gone = batch.facts(kept)
             self._put_all(connection, FACTS, changed)
@@ -227,12 +255,20 @@ class _Batch:
 
     def __init__(self) -> None:
         self.looks: dict[ScopeKey, Row] = {}
+        self.forgotten: set[ScopeKey] = set()
         self.cleared: set[ScopeKey] = set()
         self._facts: dict[ScopeKey, dict[str, Fact | None]] = {}
 
-    def add(self, applied: Applied) -> None:
-        change, look = applied.changes, applied.look
-        scope = (applied.host_id, change.source, change.scope)
+    def add(self, step: Applied | Forgotten) -> None:
+        scope = _scope(step)
+        if isinstance(step, Forgotten):
+            self.looks.pop(scope, None)
+            self.forgotten.add(scope)
+            self.cleared.add(scope)
+            self._facts[scope] = {}
+            return
+        change, look = step.changes, step.look
+        self.forgotten.discard(scope)
         self.looks[scope] = {
             **_scope_row(scope),
             "faults": _encode(look.seen.faults),
@@ -267,9 +303,13 @@ class _Batch:
         return changed, gone
 
 
-_IN_SCOPE = [FACTS.c[name] == bindparam(name) for name in ("host_id", "source", "scope")]
-_KEPT = select(FACTS.c.key_digest, FACTS.c.fact).where(*_IN_SCOPE)
-_DELETE_FACT = delete(FACTS).where(*_IN_SCOPE, FACTS.c.key_digest == bindparam("key_digest"))
+def _in_scope(table: Table) -> list[ColumnElement[bool]]:
+    return [table.c[name] == bindparam(name) for name in ("host_id", "source", "scope")]
+
+
+_KEPT = select(FACTS.c.key_digest, FACTS.c.fact).where(*_in_scope(FACTS))
+_DELETE_LOOK = delete(LOOKS).where(*_in_scope(LOOKS))
+_DELETE_FACT = delete(FACTS).where(*_in_scope(FACTS), FACTS.c.key_digest == bindparam("key_digest"))
 
 
 def _digest(key: str) -> bytes:

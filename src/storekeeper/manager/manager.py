@@ -21,7 +21,7 @@ import structlog
 from storekeeper import __version__
 from storekeeper.credentials import Credential
 from storekeeper.database import Store
-from storekeeper.database.store import Applied, whole
+from storekeeper.database.store import Applied, Forgotten, whole
 from storekeeper.declaration import Declaration, Declared
 from storekeeper.declaration_changes import combined
 from storekeeper.errors import Incompatible, Refused, StoreError
@@ -84,7 +84,7 @@ class Manager:
         self._listing = publish(b"[]")
         self._dirty = asyncio.Event()
         self._written_memory: Memory | None = self._truth.memory
-        self._unwritten: list[Applied] = []
+        self._unwritten: list[Applied | Forgotten] = []
         self._remembers = any(view.looks for view in self._views.values())
         self._publishing = asyncio.Lock()
         self._declaring = asyncio.Lock()
@@ -320,6 +320,9 @@ class Manager:
                 over = outdated(view, given, volumes, self._views, self._scopes.scanners)
                 self._scopes.over(other, over)
                 pruned[other] = without(view, over)
+                self._unwritten += [
+                    Forgotten(host_id=other, source=source, scope=scope) for source, scope in over
+                ]
         self._views = {**self._views, **pruned}
 
     async def close(self) -> None:
