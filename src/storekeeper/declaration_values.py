@@ -18,7 +18,9 @@ _ID_RULE = "1 to 63 letters, digits, dots, underscores and hyphens, beginning wi
 # What `gluster volume create` accepts (cli_cmd_volume_create_parse in cli-cmd-parser.c).
 _GLUSTER_NAME = re.compile(r"[A-Za-z0-9_-]{1,255}\Z")
 # What hosts are asked (`sources.SOURCES`, which stands below).
-SOURCES = ("disks", "extents", "gluster", "gluster_heals", "guests", "images", "mounts", "ocfs2", "space")
+SOURCES = (
+    "disks", "extents", "gluster", "gluster_heals", "guests", "images", "machine", "mounts", "ocfs2", "space",
+)  # fmt: skip
 # [USER[:PASSWORD]@][HOST[:PORT]]/DATABASE[?KEY=VALUE...], as libpq's manual has it (34.1.1.2).
 _POSTGRESQL_PLACE = re.compile(
     r"([^@/?#]+@)?(\[[0-9A-Fa-f:.]+\]|[^@/?#:\[\]]*)(:[0-9]{1,5})?/[^/?#]+(\?[^#]*)?\Z"

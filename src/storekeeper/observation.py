@@ -340,6 +340,22 @@ class Ocfs2(Struct, frozen=True, kw_only=True, tag="ocfs2"):
     faults: tuple[Fault, ...] = ()
 
 
+# --- the machine ----------------------------------------------------------------------------------
+
+
+class Machine(Struct, frozen=True, kw_only=True, tag="machine"):
+    """The host itself. `key` is `machine`. `physical_cores` and `physical_ram_bytes` may be UNKNOWN;
+    `hypervisor` is `qemu` and its version, `""` where none is installed.
+    """
+
+    key: str
+    cpu_type: str
+    physical_cores: int
+    physical_ram_bytes: int
+    hypervisor: str
+    kernel: str
+
+
 Fact = (
     Disk
     | Mount
@@ -352,6 +368,7 @@ Fact = (
     | GlusterVolume
     | GlusterHeal
     | Ocfs2
+    | Machine
 )
 
 

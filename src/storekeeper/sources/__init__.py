@@ -2,7 +2,18 @@
 
 from __future__ import annotations
 
-from storekeeper.sources import disks, extents, gluster, gluster_heals, guests, images, mounts, ocfs2, space
+from storekeeper.sources import (
+    disks,
+    extents,
+    gluster,
+    gluster_heals,
+    guests,
+    images,
+    machine,
+    mounts,
+    ocfs2,
+    space,
+)
 from storekeeper.sources.contract import Source
 
 _ROWS = (
@@ -12,6 +23,7 @@ _ROWS = (
     Source("gluster_heals", "host", gluster_heals.probe, every_s=60, deadline_s=300),
     Source("guests", "host", guests.probe, every_s=15, deadline_s=20, wakes=("images",)),
     Source("images", "volume", images.probe, every_s=10, deadline_s=600, wakes=("extents",)),
+    Source("machine", "host", machine.probe, every_s=300, deadline_s=20),
     Source("mounts", "host", mounts.probe, every_s=10, deadline_s=5, wakes=("space",)),
     Source("ocfs2", "host", ocfs2.probe, every_s=30, deadline_s=60),
     Source("space", "volume", space.probe, every_s=10, deadline_s=5),
