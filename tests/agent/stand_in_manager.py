@@ -51,7 +51,7 @@ class StandInManager:
         app.router.add_post("/agents/join", self.join)
         app.router.add_post("/agents/rotate", self.rotate)
         server = TestServer(app, scheme="https" if certificate else "http")
-        await server.start_server(ssl=certificate)
+        await server.start_server(ssl=certificate, auto_decompress=False)
         try:
             yield str(server.make_url("/"))
         finally:
