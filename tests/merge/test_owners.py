@@ -6,6 +6,7 @@ import pytest
 
 from storekeeper.observation import Pool
 from tests.merge.builders import (
+    NOW,
     declared,
     disk_of,
     document,
@@ -85,6 +86,28 @@ def test_guests_of_all_linked_hosts_own_images_and_those_of_others_do_not() -> N
     truth = merged(declared(V, hosts=("h1", "h2")), one, two, three)
     found = truth.storages["s"].volumes["v"].images
     assert (found["base"].guests, found["c"].guests) == (("g2",), ())
+
+
+def test_of_two_hosts_guests_on_one_image_the_running_one_is_named_wherever_it_runs() -> None:
+    one = host(spaced(V), FOUND, guests(guest("a", "/v/base")))
+    two = host(spaced(V), guests(guest("b", "/v/base", state="running")), name="h2")
+    truth = merged(declared(V, hosts=("h1", "h2")), one, two)
+    assert truth.storages["s"].volumes["v"].images["base"].guests == ("b", "a")
+    assert document(truth).external_volumes[0].images[0].guest_id == "b"
+
+
+def test_a_guest_that_two_hosts_define_owns_an_image_once_and_as_a_running_one() -> None:
+    one = host(spaced(V), FOUND, guests(guest("g", "/v/base"), guest("a", "/v/base")))
+    two = host(spaced(V), guests(guest("g", "/v/base", state="running")), name="h2")
+    truth = merged(declared(V, hosts=("h1", "h2")), one, two)
+    assert truth.storages["s"].volumes["v"].images["base"].guests == ("g", "a")
+
+
+def test_what_a_silent_hosts_guests_own_stays_theirs() -> None:
+    one = host(spaced(V), FOUND)
+    silent = host(guests(guest("g", "/v/base", state="running")), name="h2", reported_at=NOW - 1000)
+    truth = merged(declared(V, hosts=("h1", "h2")), one, silent)
+    assert truth.storages["s"].volumes["v"].images["base"].guests == ("g",)
 
 
 def test_a_disk_outside_of_all_volumes_owns_nothing() -> None:
