@@ -9,12 +9,16 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from http.client import HTTPConnection, HTTPException, HTTPResponse, RemoteDisconnected
+from hashlib import sha256
+from http.client import HTTPConnection, HTTPException, HTTPResponse, HTTPSConnection, RemoteDisconnected
+from ipaddress import ip_address
+from ssl import CERT_NONE, create_default_context
 from types import TracebackType
 from typing import TypeVar
 from urllib.parse import quote, urlencode, urlsplit
 
 import msgspec
+from msgspec.structs import asdict
 
 from storekeeper.document import (
     DeclarationInfo,
@@ -29,6 +33,9 @@ from storekeeper.document import (
     ImageStorageInfo,
     JoinToken,
     ManagerInfo,
+    TokenInfo,
+    TokenMade,
+    TokenWish,
 )
 from storekeeper.errors import (
     Conflict,
@@ -44,6 +51,8 @@ from storekeeper.errors import (
 TIMEOUT_S = 10.0
 # A stream has a comment every 15 s; after three that did not come the manager is lost.
 QUIET_S = 45.0
+_SCHEMES = ("http", "https")
+_FINGERPRINT = re.compile(r"sha256:[0-9A-Fa-f]{64}\Z")
 _NEXT = re.compile(r'<([^<>]*)>; rel="next"')
 
 T = TypeVar("T")
@@ -60,16 +69,37 @@ class Client:
     starts), and NotKnown when it does not answer.
     """
 
-    def __init__(self, url: str, timeout_s: float = TIMEOUT_S) -> None:
+    def __init__(
+        self, url: str, timeout_s: float = TIMEOUT_S, *, token: str = "", fingerprint: str = ""
+    ) -> None:
+        """`token` is sent where one is needed. `fingerprint`: `sha256:HEX` of the manager's certificate, of
+        which then nothing else counts; without one it must be what this machine's own rules trust.
+
+        Raises:
+            UsageError: the URL is no manager's, the fingerprint is none.
+        """
         parts = urlsplit(url)
         try:
             port = parts.port
         except ValueError:
             port = -1
-        if parts.scheme != "http" or not parts.hostname or port == -1 or parts.path.strip("/") or parts.query:
+        host, encrypted = parts.hostname, parts.scheme == "https"
+        if parts.scheme not in _SCHEMES or not host or port == -1 or parts.path.strip("/") or parts.query:
             raise UsageError(f"{url!r} is no manager's URL; write http://127.0.0.1:8017.")
+        if fingerprint and not _FINGERPRINT.match(fingerprint):
+            raise UsageError(f"{fingerprint!r} is no fingerprint; write sha256: and 64 hexadecimal digits.")
+        if not encrypted and not _is_loopback(host):
+            raise UsageError(f"{url!r} is another machine, which answers by HTTPS only; write https://.")
         self.url = url.rstrip("/")
-        self._connection = HTTPConnection(parts.hostname, port, timeout=timeout_s)
+        self._token = token
+        self._sends_token = encrypted
+        self._connection: HTTPConnection
+        if not encrypted:
+            self._connection = HTTPConnection(host, port, timeout=timeout_s)
+        elif fingerprint:
+            self._connection = PinnedConnection(host, port, timeout_s, fingerprint.lower())
+        else:
+            self._connection = HTTPSConnection(host, port, timeout=timeout_s)
 
     def __enter__(self) -> Client:
         return self
@@ -216,6 +246,20 @@ class Client:
         """Takes away what the host's agent reports with; it may join anew."""
         self._change("POST", f"/hosts/{_quoted(host_id)}/revoke")
 
+    # --- people's tokens ------------------------------------------------------------------------
+
+    def tokens(self) -> list[TokenInfo]:
+        """All of them, without what proves them."""
+        return self._decoded("/tokens", list[TokenInfo])
+
+    def make_token(self, wish: TokenWish) -> TokenMade:
+        """A new one, which nobody can show again."""
+        return _decode(self._change("POST", "/tokens", asdict(wish)), TokenMade)
+
+    def revoke_token(self, token_id: str) -> None:
+        """Revokes one."""
+        self._change("DELETE", f"/tokens/{_quoted(token_id)}")
+
     # --- how ------------------------------------------------------------------------------------
 
     def _all(self, target: str, row: type[T], filters: Filters | None = None) -> Iterator[T]:
@@ -256,6 +300,9 @@ class Client:
         except (OSError, HTTPException) as error:
             self._connection.close()
             raise self._silent(error) from error
+        if answer.status == 401 and self._token and not self._sends_token:
+            self._sends_token = True
+            return self._answer(target, method, body, headers)
         if answer.status not in {200, 201}:
             raise _error(answer.status, answered, self.url)
         return answer, answered
@@ -264,9 +311,13 @@ class Client:
         self, target: str, headers: Mapping[str, str], method: str = "GET", body: bytes | None = None
     ) -> HTTPResponse:
         """One answer; asked once more when the manager closed a connection that had long been idle."""
+        if method == "POST":
+            # It must not be sent twice, so never on a connection that may be lost already.
+            self._connection.close()
         reused = self._connection.sock is not None
+        sent = {"Authorization": f"Bearer {self._token}"} if self._sends_token and self._token else {}
         try:
-            self._connection.request(method, target, body, headers=headers)
+            self._connection.request(method, target, body, headers={**headers, **sent})
             return self._connection.getresponse()
         except (RemoteDisconnected, ConnectionResetError, BrokenPipeError):
             self._connection.close()
@@ -277,6 +328,40 @@ class Client:
     def _silent(self, error: Exception) -> NotKnown:
         why = getattr(error, "strerror", None) or str(error) or type(error).__name__
         return NotKnown(f"No manager answers at {self.url}: {why}. Start one with: storekeeper serve")
+
+
+class PinnedConnection(HTTPSConnection):
+    """HTTPS to the one server that has this certificate, whatever it says in it."""
+
+    def __init__(self, host: str, port: int | None, timeout_s: float, fingerprint: str) -> None:
+        context = create_default_context()
+        context.check_hostname = False
+        context.verify_mode = CERT_NONE
+        super().__init__(host, port, timeout=timeout_s, context=context)
+        self._fingerprint = fingerprint
+
+    def connect(self) -> None:
+        """Connects; nothing is sent to who has another certificate.
+
+        Raises:
+            Refused: who answers has.
+        """
+        super().connect()
+        certificate = self.sock.getpeercert(binary_form=True)
+        found = f"sha256:{sha256(certificate or b'').hexdigest()}"
+        if found != self._fingerprint:
+            self.close()
+            raise Refused(
+                f"What answers at {self.host} has the certificate {found}, not the pinned one. If the "
+                "manager was given another, take its fingerprint from the line that it prints when it starts."
+            )
+
+
+def _is_loopback(host: str) -> bool:
+    try:
+        return host == "localhost" or ip_address(host).is_loopback
+    except ValueError:
+        return False
 
 
 def _described(description: str) -> dict[str, str]:

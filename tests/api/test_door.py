@@ -162,7 +162,8 @@ def test_an_agents_credential_is_no_persons_token(near: ASGIApp, manager: StandI
 
 @pytest.mark.parametrize(
     "body",
-    [b"", b"[]", b"{}", b'{"role":"king"}', b'{"role":"viewer","nm":"x"}', b'{"role":"viewer","expires_s":-1}',
+    [b"", b"[]", b"{}", b'{"role":"king"}', b'{"role":"viewer","nm":"x"}',
+     b'{"role":"viewer","expires_s":-1}',
      b'{"role":"viewer","expires_s":1e300}', b'{"role":"viewer","name":"\\u0000"}', b"\xff", b"[" * 60_000,
      b'{"role":"viewer","name":"' + b"x" * 200 + b'"}'],
 )  # fmt: skip

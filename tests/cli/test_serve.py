@@ -15,7 +15,7 @@ import pytest
 
 from storekeeper.cli import run
 from storekeeper.client import Client
-from storekeeper.errors import NotKnown
+from storekeeper.errors import NotAuthenticated, NotKnown
 
 COMMAND = str(Path(sys.executable).with_name("storekeeper"))
 TIMEOUT_S = 60.0
@@ -98,11 +98,26 @@ def test_a_signal_ends_it_without_a_stack(tmp_path: Path, number: int, code: int
     assert "Traceback" not in err
 
 
-def test_an_address_that_is_not_loopback_is_an_error_of_the_declaration(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+def test_off_loopback_it_answers_by_https_whom_the_token_of_the_first_start_is_known_to(
+    tmp_path: Path,
 ) -> None:
-    assert run(["serve", "--config", str(declaration(tmp_path, "0.0.0.0:8017"))]) == 2
-    assert "manager.listen" in capsys.readouterr().err
+    arguments = [COMMAND, "serve", "--config", str(declaration(tmp_path, "0.0.0.0:0"))]
+    with subprocess.Popen(arguments, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as program:
+        try:
+            assert program.stderr is not None
+            words = program.stderr.readline().split()
+            token_file = Path(program.stderr.readline().split()[-1])
+            url, fingerprint = words[2].removesuffix("/imagestorages"), words[-1]
+            assert (token_file, url[:8]) == (tmp_path / "admin.token", "https://")
+            assert token_file.stat().st_mode & 0o777 == 0o600
+            url = url.replace("0.0.0.0", "127.0.0.1")
+            with Client(url, token=token_file.read_text().strip(), fingerprint=fingerprint) as client:
+                until(lambda: answers(client))
+                assert [row.role for row in client.tokens()] == ["administrator"]
+            with Client(url, fingerprint=fingerprint) as client, pytest.raises(NotAuthenticated):
+                client.storages()
+        finally:
+            program.kill()
 
 
 def test_an_address_that_is_taken_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

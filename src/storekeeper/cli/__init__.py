@@ -35,6 +35,7 @@ COMMANDS = {
     "discover": "discover",
     "config": "config",
     "apply": "apply",
+    "token": "token",
     "capture": "capture",
 }
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from functools import wraps
 from typing import TYPE_CHECKING, Any
@@ -17,6 +18,13 @@ if TYPE_CHECKING:
 Command = Callable[..., None]
 
 URL_VARIABLE = "STOREKEEPER_MANAGER"
+FINGERPRINT_VARIABLE = "STOREKEEPER_FINGERPRINT"
+TOKEN_VARIABLE = "STOREKEEPER_TOKEN"  # noqa: S105
+TOKEN_FILE_VARIABLE = "STOREKEEPER_TOKEN_FILE"  # noqa: S105
+# Where tokens are without being told: what a manager leaves here at its first start, and a person's own.
+# As `manager.access` and `api.certificate` have it, which is too much to import for a query.
+TOKEN_FILES = ("/var/lib/storekeeper/admin.token", "~/.config/storekeeper/token")
+OWN_CERTIFICATE = "/var/lib/storekeeper/certificate.pem"
 
 
 def rendered(command: Command) -> Command:
@@ -48,14 +56,24 @@ def rendered(command: Command) -> Command:
 
 
 def of_manager(command: Command) -> Command:
-    """Adds --manager; the command gets a `client` of it."""
+    """Adds --manager and --fingerprint; the command gets a `client` of it, with the token that is found."""
 
     @click.option("--manager", "url", default=None, metavar="URL", envvar=URL_VARIABLE, help="Whom to ask.")
+    @click.option(
+        "--fingerprint",
+        default="",
+        metavar="sha256:HEX",
+        envvar=FINGERPRINT_VARIABLE,
+        help="The manager's certificate, pinned.",
+    )
     @wraps(command)
-    def wrapped(*, url: str | None, **others: Any) -> None:
+    def wrapped(*, url: str | None, fingerprint: str, **others: Any) -> None:
         from storekeeper.client import Client
 
-        with Client(url or _default_url()) as client:
+        if url is None:
+            url, own_fingerprint = _own_manager()
+            fingerprint = fingerprint or own_fingerprint
+        with Client(url, token=token_found(), fingerprint=fingerprint) as client:
             command(client=client, **others)
 
     return wrapped
@@ -69,16 +87,70 @@ captured_option = click.option(
 )
 
 
-def _default_url() -> str:
-    """Where this host's own manager listens; a declaration that cannot be read does not matter here."""
+def token_found() -> str:
+    """The token to send; `""` for none.
+
+    Raises:
+        UsageError: the file that was named cannot be read.
+    """
+    if TOKEN_VARIABLE in os.environ:
+        return os.environ[TOKEN_VARIABLE].strip()
+    named = os.environ.get(TOKEN_FILE_VARIABLE)
+    if named is not None:
+        try:
+            return _text_of(named).strip()
+        except (OSError, ValueError) as error:
+            raise UsageError(
+                f"${TOKEN_FILE_VARIABLE}: {named!r} cannot be read as a token: {error}."
+            ) from error
+    for path in TOKEN_FILES:
+        try:
+            return _text_of(os.path.expanduser(path)).strip()
+        except (OSError, ValueError):
+            continue
+    return ""
+
+
+def _own_manager() -> tuple[str, str]:
+    """Where this host's own manager listens, and the fingerprint of its certificate if it has one. A
+    declaration that cannot be read does not matter here.
+    """
     import tomllib
+    from ipaddress import ip_address
 
     try:
         with open(DEFAULT_PATH, "rb") as file:
-            listen = str(tomllib.load(file)["manager"]["listen"])
+            manager = dict(tomllib.load(file)["manager"])
+        listen = str(manager.get("listen", DEFAULT_LISTEN))
+        host, _, port = listen.rpartition(":")
+        address = ip_address("127.0.0.1" if host == "localhost" else host.strip("[]"))
     except (OSError, ValueError, KeyError, TypeError):
-        listen = DEFAULT_LISTEN
-    return f"http://{listen}"
+        return f"http://{DEFAULT_LISTEN}", ""
+    if address.is_loopback:
+        return f"http://{listen}", ""
+    if address.is_unspecified:
+        host = "127.0.0.1" if address.version == 4 else "[::1]"
+    return f"https://{host}:{port}", _fingerprint(str(manager.get("certificate", OWN_CERTIFICATE)))
+
+
+def _fingerprint(path: str) -> str:
+    """Of the first certificate in a file; `""` when that cannot be read."""
+    import re
+    from hashlib import sha256
+    from ssl import PEM_cert_to_DER_cert
+
+    try:
+        found = re.search(
+            "-----BEGIN CERTIFICATE-----.*?-----END CERTIFICATE-----", _text_of(path), re.DOTALL
+        )
+        return f"sha256:{sha256(PEM_cert_to_DER_cert(found[0])).hexdigest()}" if found else ""
+    except (OSError, ValueError):
+        return ""
+
+
+def _text_of(path: str) -> str:
+    with open(path, encoding="ascii") as file:
+        return file.read()
 
 
 def one_of(kind: str, wanted: str | None, known: tuple[str, ...]) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+from time import time
 from typing import TYPE_CHECKING
 
 import click
@@ -22,28 +23,43 @@ SWITCH_S = 0.001
 @click.command()
 @config_option
 def command(config: str | None) -> None:
-    """Watch this host and answer HTTP requests until stopped. Without a declaration: what it has."""
+    """Watch this host and answer HTTP requests until stopped. Without a declaration: what it has.
+
+    Off loopback it answers by HTTPS, and those only who send a token.
+    """
     import uvloop
 
     from storekeeper.api import create_app
-    from storekeeper.api.server import answer, listening
+    from storekeeper.api.certificate import channel
+    from storekeeper.api.server import answer, is_loopback, listening
     from storekeeper.host.real import RealHost
+    from storekeeper.manager.access import directory_of
     from storekeeper.manager.serving import serve
 
     declaration = declaration_of(config, RealHost())
+    directory = directory_of(declaration.database)
     # Before anything is looked at: an address that is taken or refused is said at once.
     with listening(declaration.listen) as bound:
+        on_loopback = is_loopback(bound)
+        own = None if on_loopback else channel(declaration, directory, time())
         log_to_stderr()
         sys.setswitchinterval(SWITCH_S)
 
         async def answered(manager: Manager) -> None:
-            await answer(create_app(manager, declaration.host_id), bound, _started)
+            left = manager.access.first_token(directory) if directory else None
+            if own:
+                manager.fingerprint = own.fingerprint
+            app = create_app(manager, declaration.host_id, on_loopback=on_loopback)
+
+            def started(url: str) -> None:
+                pinned = f" with the certificate {own.fingerprint}" if own else ""
+                click.echo(f"Answering at {url}/imagestorages{pinned}", err=True)
+                if left:
+                    click.echo(f"An administrator's token is in {left}", err=True)
+
+            await answer(app, bound, started, own and own.context)
 
         uvloop.run(serve(declaration, answered))
-
-
-def _started(url: str) -> None:
-    click.echo(f"Answering at {url}/imagestorages", err=True)
 
 
 def log_to_stderr() -> None:
