@@ -217,3 +217,14 @@ def test_a_host_source_is_told_its_last_look_each_time_since_its_worker_may_be_a
         assert set(last.facts) == {"1"}
 
     run(scenario)
+
+
+def test_another_pause_holds_at_once() -> None:
+    async def scenario(agent: Agent, asked: Asked, delivered: Delivered) -> None:
+        agent.rescope([("mounts", Scope())])
+        await delivered.until(1)
+        agent.pace({name: source._replace(every_s=0.0) for name, source in SOURCES.items()})
+        await delivered.until(3)
+        assert asked.asked[:3] == [("mounts", "", ())] * 3
+
+    run(scenario)
