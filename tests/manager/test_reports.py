@@ -226,6 +226,5 @@ def test_looks_into_a_volume_are_outdated_once_another_host_looks_there_well() -
     assert then(look(*IMAGES)) == [IMAGES]
 
 
-def test_a_view_without_nothing_is_the_same_view() -> None:
-    assert without(HERE, []) is HERE
+def test_a_view_without_a_look_has_all_others() -> None:
     assert set(without(HERE, [IMAGES]).looks) == {("space", VOLUME.key), ("disks", "")}

@@ -9,7 +9,6 @@ import msgspec
 import zstandard
 from litestar import Controller, Request, get, post
 from litestar.datastructures import State
-from litestar.exceptions import HTTPException
 from litestar.openapi.datastructures import ResponseSpec
 from litestar.response import Response
 from msgspec import Struct
@@ -63,6 +62,7 @@ FAILURES = {
 REPORT_FAILURES = {
     **FAILURES,
     400: _told("The body is no report"),
+    413: _told("The body is over 64 MiB"),
     409: _told("A full report is needed, or a later run of the agent reports already"),
     426: _told("The agent's protocol is another"),
 }
@@ -80,7 +80,7 @@ class Agents(Controller):
         credential = _agent(request)
         if request.headers.get("content-encoding", "").strip().lower() != "zstd":
             raise UsageError("A report is compressed: send it with Content-Encoding: zstd.")
-        body = await _body(request, f"A compressed report may have {BODY_BYTES_MAX >> 20} MiB.")
+        body = await request.body()
         report = _report(body) if _small(body) else await asyncio.to_thread(_report, body)
         address = request.client.host if request.client is not None else ""
         acknowledged = _manager(request).receive(report, credential, address)
@@ -108,7 +108,7 @@ class Agents(Controller):
         if principal.kind != "join":
             raise Refused("Joining needs the token that this prints: storekeeper host add ID")
         # A token is not used up by a request that means nothing.
-        machine_id = _machine_id(await _body(request, "This is too long."))
+        machine_id = _machine_id(await request.body())
         manager = _manager(request)
         # Of all who try with it, with any manager, one is told that it was there.
         if not await asyncio.to_thread(manager.access.revoke, token.credential_id):
@@ -150,15 +150,6 @@ def _agent(request: Asked) -> Credential:
 
 
 # --- bodies -------------------------------------------------------------------------------------
-
-
-async def _body(request: Asked, too_long: str) -> bytes:
-    try:
-        return await request.body()
-    except HTTPException as error:
-        if error.status_code == 413:
-            raise UsageError(too_long) from error
-        raise
 
 
 def _machine_id(body: bytes) -> str:

@@ -238,7 +238,7 @@ class Manager:
         taken, left = own(report, given, once, linked, scanners)
         silent = now - view.reported_at >= self._file.host_timeout_s
         # What was left out would be missing from what later changes follow on.
-        self._keep(without(after(view, taken, now), left), taken)
+        self._keep(self._dropped(after(view, taken, now), left), taken)
         self._sequence.applied(report)
         if taken or silent:
             self._dirty.set()
@@ -248,6 +248,12 @@ class Manager:
         if self._links[0] is not self._declaration:
             self._links = (self._declaration, _linked(self._declaration))
         return self._links[1]
+
+    def _dropped(self, view: HostView, keys: Iterable[tuple[str, str]]) -> HostView:
+        """`view` without some of its looks, which the store forgets too."""
+        gone = [key for key in keys if key in view.looks]
+        self._unwritten += [Forgotten(host_id=view.host_id, source=key[0], scope=key[1]) for key in gone]
+        return without(view, gone) if gone else view
 
     def _keep(self, view: HostView, taken: Iterable[Changes]) -> None:
         self._views = {**self._views, view.host_id: view}
@@ -319,10 +325,7 @@ class Manager:
                 given, volumes = self._scopes.given(other), linked.get(other, frozenset())
                 over = outdated(view, given, volumes, self._views, self._scopes.scanners)
                 self._scopes.over(other, over)
-                pruned[other] = without(view, over)
-                self._unwritten += [
-                    Forgotten(host_id=other, source=source, scope=scope) for source, scope in over
-                ]
+                pruned[other] = self._dropped(view, over)
         self._views = {**self._views, **pruned}
 
     async def close(self) -> None:

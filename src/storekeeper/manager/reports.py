@@ -194,9 +194,7 @@ def after(view: HostView, changes: Collection[Changes], now: float) -> HostView:
 
 
 def without(view: HostView, keys: Collection[Key]) -> HostView:
-    """`view` without some of its looks; itself when it has none of them."""
-    if not any(key in view.looks for key in keys):
-        return view
+    """`view` without some of its looks."""
     looks = {key: look for key, look in view.looks.items() if key not in keys}
     return HostView(host_id=view.host_id, looks=looks, reported_at=view.reported_at)
 
