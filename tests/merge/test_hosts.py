@@ -10,7 +10,8 @@ from msgspec.structs import replace
 from storekeeper.declaration import Host
 from storekeeper.merge.hosts import HostReport, Known, host_info, host_state, hosts_of
 from storekeeper.merge.truth import HostView
-from tests.merge.builders import NOW, declared, external, host, views_of
+from storekeeper.observation import UNKNOWN, Machine
+from tests.merge.builders import NOW, declared, external, host, look, views_of
 
 DECLARED = declared(external(), hosts=("h1", "h2"))
 LONG_AGO = NOW - 1000
@@ -66,6 +67,19 @@ def test_what_a_host_and_its_agent_said_of_themselves_is_shown() -> None:
     info = host_info("h1", known(host(), report=said, declaration=declaration))
     assert (info.agent_version, info.host_address, info.description) == ("0.3.0", "192.0.2.7", "rack 2")
     assert (info.image_storages, info.last_report) == (["s"], "2027-01-15T08:00:00+00:00")
+
+
+def test_the_machine_is_shown_with_numbers_as_text_and_ram_in_mb() -> None:
+    machine = Machine(
+        key="machine", cpu_type="AMD EPYC 7302", physical_cores=16, physical_ram_bytes=(64 << 30) + 1,
+        hypervisor="qemu 9.2", kernel="6.12",
+    )  # fmt: skip
+    info = host_info("h1", known(host(look("machine", "", machine))))
+    assert (info.cpu_type, info.hypervisor) == ("AMD EPYC 7302", "qemu 9.2")
+    assert (info.physical_cores, info.physical_ram) == ("16", "65536")
+    unknown = replace(machine, physical_cores=UNKNOWN, physical_ram_bytes=UNKNOWN)
+    info = host_info("h1", known(host(look("machine", "", unknown))))
+    assert (info.physical_cores, info.physical_ram) == ("", "")
 
 
 def test_what_was_never_told_is_empty() -> None:

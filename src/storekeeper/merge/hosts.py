@@ -10,6 +10,7 @@ from storekeeper.declaration import Declaration
 from storekeeper.document import HostInfo, HostState
 from storekeeper.merge.freshness import Horizon, rfc3339, when
 from storekeeper.merge.truth import HostView
+from storekeeper.observation import Machine
 
 _MB = 1 << 20
 
@@ -78,11 +79,11 @@ def host_info(host_id: str, known: Known) -> HostInfo:
     machine = _machine(view)
     return HostInfo(
         host_id=host_id,
-        hypervisor=str(getattr(machine, "hypervisor", "")),
-        cpu_type=str(getattr(machine, "cpu_type", "")),
+        hypervisor=machine.hypervisor if machine is not None else "",
+        cpu_type=machine.cpu_type if machine is not None else "",
         description=declared.description if declared is not None else "",
-        physical_cores=_number(getattr(machine, "physical_cores", 0)),
-        physical_ram=_number(getattr(machine, "physical_ram_bytes", 0) // _MB),
+        physical_cores=_number(machine.physical_cores) if machine is not None else "",
+        physical_ram=_number(machine.physical_ram_bytes // _MB) if machine is not None else "",
         host_address=report.address,
         desired_state="running",
         current_state=state,
@@ -93,10 +94,11 @@ def host_info(host_id: str, known: Known) -> HostInfo:
     )
 
 
-def _machine(view: HostView) -> object:
-    """The host's fact about itself; None where it told none."""
+def _machine(view: HostView) -> Machine | None:
+    """What the host told of itself, if it did."""
     look = view.looks.get(("machine", ""))
-    return next(iter(look.seen.facts.values()), None) if look is not None else None
+    facts = look.seen.facts.values() if look is not None else ()
+    return next((fact for fact in facts if isinstance(fact, Machine)), None)
 
 
 def _number(count: int) -> str:
