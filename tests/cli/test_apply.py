@@ -10,28 +10,20 @@ import sys
 import threading
 from collections.abc import Iterator
 from pathlib import Path
-from typing import cast
 
 import pytest
 import uvicorn
-from litestar.types import ASGIApp, Receive, Scope, Send
 
-from storekeeper.api.access import PRINCIPAL
-from storekeeper.api.app import behind_the_door
+from storekeeper.api import create_app
 from storekeeper.api.server import listening
 from storekeeper.cli import run
 from storekeeper.client import Client
-from storekeeper.credentials import Credential, Principal
 from storekeeper.database import open_store
 from storekeeper.declaration_toml import load
 from storekeeper.errors import EXIT_FINE, EXIT_NOT_KNOWN, EXIT_REFUSED, EXIT_USAGE, NotThere
 from storekeeper.manager.manager import Manager
 
 COMMAND = str(Path(sys.executable).with_name("storekeeper"))
-ADMINISTRATOR = Principal(
-    "person",
-    Credential(credential_id="1", kind="person", secret_hash=b"", created_at=0.0, role="administrator"),
-)
 OWN = "[image_storages.filed]\nhosts = ['h1']\nexternal_volumes.home.mount_point = '/home/images'\n"
 FIRST = """
 [manager]
@@ -56,18 +48,9 @@ FIRST_PLAN = """\
 """
 
 
-def as_administrator(app: ASGIApp) -> ASGIApp:
-    """What the door does for an administrator's token."""
-
-    async def asked(scope: Scope, receive: Receive, send: Send) -> None:
-        await app(cast(Scope, {**scope, PRINCIPAL: ADMINISTRATOR}), receive, send)
-
-    return asked
-
-
 @pytest.fixture
-def url() -> Iterator[str]:
-    """A manager whose own file declares `filed`, with its store in memory."""
+def url(monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
+    """A manager whose own file declares `filed`, with its store in memory; we are its administrator."""
     bound = listening("127.0.0.1:0")
     servers: list[uvicorn.Server] = []
     made = threading.Event()
@@ -75,8 +58,9 @@ def url() -> Iterator[str]:
     async def serving() -> None:
         manager = Manager(load(OWN, "h1"), open_store("sqlite://"), lambda *_: None, lambda: True)
         await manager.publish()
+        monkeypatch.setenv("STOREKEEPER_TOKEN", manager.access.make("person", role="administrator")[1])
         config = uvicorn.Config(
-            as_administrator(behind_the_door(manager)), ws="none", lifespan="off", log_config=None,
+            create_app(manager), ws="none", lifespan="off", log_config=None,
             access_log=False, timeout_graceful_shutdown=5,
         )  # fmt: skip
         servers.append(uvicorn.Server(config))
@@ -183,8 +167,18 @@ def test_on_a_terminal_it_asks_first(apply: Applying, said: str, declared: bool)
     assert (apply.declared["image_storages"] != {}) == declared
 
 
+def test_without_an_administrators_token_the_plan_is_shown_and_its_deed_refused(
+    apply: Applying, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("STOREKEEPER_TOKEN", "sk_person_0_0")
+    before = apply.declared
+    assert apply(FIRST, "--yes") == EXIT_REFUSED
+    assert apply.out == FIRST_PLAN
+    assert apply.declared == before
+
+
 def test_the_client_declares_one_by_one(url: str) -> None:
-    with Client(url) as client:
+    with Client(url, token=os.environ["STOREKEEPER_TOKEN"]) as client:
         client.add_storage("s", {"hosts": ["h1"]})
         client.add_volume("s", "external_volumes", "v", {"mount_point": "/v"})
         client.replace_volume("s", "external_volumes", "v", {"mount_point": "/w"})
