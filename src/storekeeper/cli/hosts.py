@@ -18,7 +18,7 @@ COLUMNS = (
     Column("address", "host_address", or_dash, cut=True),
     Column("agent", "agent_version", or_dash),
     Column("cores", "physical_cores", or_dash, right=True),
-    Column("last report", "last_report", or_dash),
+    Column("reported", "last_report", or_dash),
 )
 
 
