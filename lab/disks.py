@@ -38,9 +38,9 @@ def make_disks(scenario: Scenario, directory: Path) -> None:
     directory.mkdir(parents=True, exist_ok=True)
     for disk in scenario.disks:
         _sparse(disk_file(directory, disk.name), disk.size_kib * 1024)
-    for host in scenario.gluster_hosts:
-        _sparse(state_file(directory, host), STATE_MIB << 20)
-        _run(*_MKFS["ext4"], str(state_file(directory, host)))
+    for host in scenario.hosts:
+        _sparse(state_file(directory, host.name), STATE_MIB << 20)
+        _run(*_MKFS["ext4"], str(state_file(directory, host.name)))
     with ThreadPoolExecutor(2) as pool:
         list(pool.map(lambda filesystem: _mkfs(filesystem, directory), scenario.filesystems))
 
@@ -69,8 +69,7 @@ def drive_id(disk: DiskTable, path: int = 0) -> str:
 def qemu_disks(scenario: Scenario, host: str, directory: Path) -> list[str]:
     """QEMU's arguments for all disks of a host, on one SCSI bus; the state disk is a virtio one beside it."""
     argv = ["-device", "virtio-scsi-pci,id=scsi0"]
-    if host in scenario.gluster_hosts:
-        argv += _drive("state", state_file(directory, host), "virtio-blk-pci")
+    argv += _drive("state", state_file(directory, host), "virtio-blk-pci")
     target = 0
     for disk in scenario.disks_of(host):
         for path in range(disk.paths):

@@ -46,14 +46,16 @@ def try_fault(lab: Lab, fault: FaultTable) -> Outcome:
     """Does a fault, waits until it is seen, undoes it, waits until the document is the expected one again."""
     outcome = Outcome(fault.name, fault.expect)
     try:
-        for verb in fault.do:
-            verb.do(lab)
-        outcome.as_expected, outcome.seen_after_s = _within(
-            fault.within_s, lambda: _is_seen(lab, fault, outcome)
-        )
-        for verb in fault.undo:
-            verb.do(lab)
-        outcome.recovered, outcome.recovered_after_s = _within(
+        try:
+            for verb in fault.do:
+                verb.do(lab)
+            outcome.as_expected, outcome.seen_after_s = within(
+                fault.within_s, lambda: _is_seen(lab, fault, outcome)
+            )
+        finally:
+            for verb in fault.undo:
+                verb.do(lab)
+        outcome.recovered, outcome.recovered_after_s = within(
             fault.recovers_s, lambda: _is_whole(lab, outcome)
         )
     except LabError as error:
@@ -68,12 +70,24 @@ def try_fault(lab: Lab, fault: FaultTable) -> Outcome:
     return outcome
 
 
-def _within(limit_s: float, condition: Callable[[], bool]) -> tuple[bool, float]:
-    """Whether a condition came to hold in time, and after how long. It is asked once at least."""
+def within(limit_s: float, condition: Callable[[], bool]) -> tuple[bool, float]:
+    """Whether a condition came to hold in time, and after how long. It is asked once at least.
+
+    Raises:
+        LabError: it could not be asked to the end.
+    """
     started = time.monotonic()
-    while not (holds := condition()) and time.monotonic() - started < limit_s:
+    while True:
+        late = time.monotonic() - started > limit_s
+        try:
+            holds = condition()
+        except LabError:
+            if late:
+                raise
+            holds = False
+        if holds or late:
+            return holds, round(time.monotonic() - started, 1)
         time.sleep(_PAUSE_S)
-    return holds, round(time.monotonic() - started, 1)
 
 
 def _is_seen(lab: Lab, fault: FaultTable, outcome: Outcome) -> bool:

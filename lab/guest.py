@@ -11,19 +11,16 @@ import subprocess
 import threading
 import time
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from queue import Empty, SimpleQueue
 from typing import Any, NamedTuple
 
 from lab import control
 from lab.errors import LabError
+from lab.processes import start
 
 BOOT_TIMEOUT_S = 180.0
 _BOOT_MODULES = ("9p", "9pnet_virtio", "virtio_pci", "overlay")
-# The kernel ends a guest with the thread that started it, so that not even a killed lab leaves one behind:
-# this thread lives as long as the lab.
-_STARTER = ThreadPoolExecutor(1, "starter")
 _INIT = Path(__file__).with_name("guest_init.sh")
 
 
@@ -110,17 +107,14 @@ class Guest:
         console = self._directory / f"console-{number}.txt"
         places = {what: self._sockets / f"{self.name}-{what}-{number}" for what in ("control", "qmp")}
         argv = [
-            "setpriv", "--pdeathsig", "KILL", *self._argv,
+            *self._argv,
             "-serial", f"file:{console}",
             "-chardev", f"socket,id=control,path={places['control']},server=on,wait=off",
             "-device", "virtio-serial-pci",
             "-device", f"virtserialport,chardev=control,name={control.NAME}",
             "-qmp", f"unix:{places['qmp']},server=on,wait=off",
         ]  # fmt: skip
-        with (self._directory / f"qemu-{number}.txt").open("wb") as log:
-            # In a group of its own: Ctrl-C ends the lab, which ends its guests in order.
-            started = _STARTER.submit(subprocess.Popen, argv, stdout=log, stderr=log, process_group=0)
-            self._process = started.result()
+        self._process = start(argv, self._directory / f"qemu-{number}.txt")
         try:
             self._qmp_socket = places["qmp"]
             self._control = _Control(_connected(places["control"], self._process), self._directory)

@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 import shlex
-import sys
 from hashlib import md5
 from pathlib import Path
 
 from lab.disks import OCFS2_CLUSTER, drive_id, qemu_disks
 from lab.errors import LabError
 from lab.guest import Guest, Kernel
+from lab.manager import STOREKEEPER, Joining, Manager
 from lab.scenario import DiskTable, FilesystemTable, MountTable, Scenario
 
 CHECKOUT = Path(__file__).resolve().parents[1]
-STOREKEEPER = Path(sys.executable).with_name("storekeeper")
+AGENT_LOG = "/run/agent.log"
 DECLARATION = "/etc/storekeeper/storekeeper.toml"
 OCFS2_PORT = 7777
 _STORAGE_MAC, _OUTSIDE_MAC = "52:54:00:77:00", "52:54:00:78:00"
@@ -52,6 +52,7 @@ class LabHost:
             *qemu_disks(scenario, name, disks),
         ]  # fmt: skip
         self.guest = Guest(name, results / name, argv, sockets)
+        self._joining: Joining | None = None
         self.run, self.wait_until = self.guest.run, self.guest.wait_until
 
     def boot(self) -> None:
@@ -116,6 +117,19 @@ class LabHost:
             raise LabError(f"{self.name}: scan complained:\n{complained}")
         return printed
 
+    def report_to(self, manager: Manager) -> None:
+        """Starts the agent, which joins at its first start."""
+        self._joining = self._joining or manager.joining(self.name)
+        argv = [
+            str(STOREKEEPER), "agent", "--manager", f"https://{OUTSIDE_ADDRESS}:{manager.port}",
+            "--fingerprint", self._joining.fingerprint, "--join", self._joining.token,
+        ]  # fmt: skip
+        self.run(f"setsid {shlex.join(argv)} > {AGENT_LOG} 2>&1 & echo $! > /run/agent.pid")
+
+    def agent_log(self) -> str:
+        """What the agent printed since the host's last boot."""
+        return self.guest.try_run(f"cat {AGENT_LOG}", timeout_s=10).output if self.guest.is_up else ""
+
     def _identity(self) -> str:
         """Names, addresses, and modules; what the machine outside keeps is not this host's."""
         hosts = "".join(f"{host.address} {host.name}\n" for host in self._scenario.hosts)
@@ -156,6 +170,16 @@ for disk in $(ls /sys/bus/scsi/devices | grep '^[0-9]*:' | sort -t: -n -k3); do
     echo "$disk" > /sys/bus/scsi/drivers/sd/bind
 done
 """)
+        # What a host must not forget when it boots again; the rest of its root does.
+        self.run("""
+set -eu
+mkdir -p /state /var/lib/glusterd /var/lib/storekeeper
+mount -t ext4 /dev/vda /state
+for kept in glusterd storekeeper; do
+    mkdir -p /state/$kept
+    mount --bind /state/$kept /var/lib/$kept
+done
+""")
         multipath = [disk for disk in disks if disk.paths > 1]
         if multipath:
             self.run(_multipath([disk.wwn.removeprefix("0x") for disk in multipath]))
@@ -194,8 +218,7 @@ echo 1000 > {cluster}/keepalive_delay_ms
 set -eu
 modprobe fuse
 rm -f /usr/lib/*/glusterfs/gsyncd
-mkdir -p /var/lib/glusterd /var/log/glusterfs
-mount -t ext4 /dev/vda /var/lib/glusterd
+mkdir -p /var/log/glusterfs
 sed -i 's/option ping-timeout .*/{ping}/' /etc/glusterfs/glusterd.vol
 glusterd -p /run/glusterd.pid
 """)

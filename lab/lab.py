@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import shutil
 import socket
 import sys
@@ -14,12 +13,15 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import msgspec
+
 from lab import gluster
 from lab.comparing import differences
 from lab.disks import make_disks
 from lab.guest import build_kernel
 from lab.host import LabHost
 from lab.images import define_guests, make_images
+from lab.manager import Manager
 from lab.scenario import Scenario
 
 # Hosts that boot at once: each wants a core of its own.
@@ -30,12 +32,13 @@ class Lab:
     """Hosts that are up, with all that the scenario gives them."""
 
     def __init__(
-        self, scenario: Scenario, expected: object, hosts: dict[str, LabHost], results: Path
+        self, scenario: Scenario, expected: object, hosts: dict[str, LabHost], manager: Manager, results: Path
     ) -> None:
         """`expected` is the document that must be seen when nothing is wrong."""
         self._expected = expected
         self.scenario = scenario
         self.hosts = hosts
+        self.manager = manager
         self.results = results
         self._started = time.monotonic()
 
@@ -54,6 +57,10 @@ class Lab:
         for host in self.hosts.values():
             define_guests(self.scenario, host)
         self.say("made: images and guests")
+        self.manager.start()
+        for host in self.hosts.values():
+            host.report_to(self.manager)
+        self.say(f"reporting to {self.manager.url}")
 
     def bring_up(self, name: str) -> None:
         """Boots a host again, with all that it had."""
@@ -61,6 +68,7 @@ class Lab:
         host.boot()
         host.mount_gluster()
         define_guests(self.scenario, host)
+        host.report_to(self.manager)
 
     def start_volume(self, name: str) -> None:
         """Starts the bricks of a Gluster volume that are down, from a host that is up."""
@@ -69,13 +77,16 @@ class Lab:
         gluster.start(host, volume)
 
     def document(self) -> dict[str, Any]:
-        """The document now."""
-        host = self.hosts[self.scenario.hosts[0].name]
-        host.declare(self.scenario.declaration)
-        printed = host.scan(self.scenario.expected.image_storage)
-        (self.results / "document.json").write_text(printed, encoding="utf-8")
-        document: dict[str, Any] = json.loads(printed)
+        """The document as the manager serves it now."""
+        document = self.manager.document(self.scenario.expected.image_storage)
+        told = msgspec.json.format(msgspec.json.encode(document))
+        (self.results / "document.json").write_bytes(told)
         return document
+
+    def keep_logs(self) -> None:
+        """Leaves what the agents printed in the results."""
+        for name, host in self.hosts.items():
+            (self.results / name / "agent.txt").write_text(host.agent_log(), encoding="utf-8")
 
     def differences(self, document: dict[str, Any]) -> list[str]:
         """What of a document is not as the scenario expects it."""
@@ -112,7 +123,13 @@ def lab(scenario: Scenario, expected: object, results: Path) -> Iterator[Lab]:
         port = _free_udp_port()
         for host in scenario.hosts:
             hosts[host.name] = LabHost(scenario, host.name, results, disks, work, kernel, port)
-        yield Lab(scenario, expected, hosts, results)
+        manager = Manager(work / "manager", results, scenario.manager, scenario.declaration)
+        it = Lab(scenario, expected, hosts, manager, results)
+        try:
+            yield it
+        finally:
+            it.keep_logs()
+            manager.stop()
     finally:
         for made in hosts.values():
             made.guest.power_off()

@@ -116,7 +116,7 @@ class ManagerTable(Table):
     """`[manager]`: time-outs and intervals, as the declaration's own table takes them."""
 
     host_timeout_s: float = 60
-    every_s: dict[str, float] = {}
+    probe_every_s: dict[str, float] = {}
 
 
 class ExpectedTable(Table):

@@ -9,6 +9,7 @@ from lab.lab import Lab
 def shell(lab: Lab) -> None:
     """Reads `HOST COMMAND` lines until the end of input."""
     print(f"\nHOST COMMAND runs a command in a host; hosts: {', '.join(lab.hosts)}. Ctrl-D ends the lab.\n")
+    print(f"The manager: {lab.manager.url}/hosts, with the token in {lab.manager.token_file}\n")
     print(f"Consoles, logs and the document: {lab.results}\n")
     while True:
         try:

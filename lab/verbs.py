@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shlex
 from collections.abc import Iterator
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 from msgspec import Struct
 
@@ -31,6 +31,13 @@ class _OnHost(_Verb):
     def wrong(self, scenario: Scenario) -> Iterator[str]:
         if self.host not in {host.name for host in scenario.hosts}:
             yield f"there is no host {self.host!r}"
+
+
+class _Anywhere(_Verb):
+    """A verb without words."""
+
+    def wrong(self, scenario: Scenario) -> Iterator[str]:  # noqa: ARG002
+        yield from ()
 
 
 class PowerOff(_OnHost, tag="power-off"):
@@ -77,6 +84,42 @@ class Remount(_OnHost, tag="remount"):
         lab.hosts[self.host].run(f"mount -o remount,{self.options} {shlex.quote(self.at)}")
 
 
+class CutOff(_OnHost, tag="cut-off"):
+    """A host's card loses its link: to the hosts' `storage` network, or `outside`, to the manager."""
+
+    network: Literal["storage", "outside"]
+
+    def do(self, lab: Lab) -> None:
+        """Takes the link away."""
+        lab.hosts[self.host].guest.qmp("set_link", name=self.network, up=False)
+
+
+class Reconnect(_OnHost, tag="reconnect"):
+    """The link is there again."""
+
+    network: Literal["storage", "outside"]
+
+    def do(self, lab: Lab) -> None:
+        """Gives the link back."""
+        lab.hosts[self.host].guest.qmp("set_link", name=self.network, up=True)
+
+
+class KillManager(_Anywhere, tag="kill-manager"):
+    """The manager is killed."""
+
+    def do(self, lab: Lab) -> None:
+        """Sends it SIGKILL."""
+        lab.manager.kill()
+
+
+class StartManager(_Anywhere, tag="start-manager"):
+    """The manager starts again, on its database."""
+
+    def do(self, lab: Lab) -> None:
+        """Starts it and waits until it answers."""
+        lab.manager.start()
+
+
 class KillBricks(_Verb, tag="kill-bricks"):
     """The processes of bricks `HOST:/path` are killed."""
 
@@ -120,4 +163,7 @@ class Run(_OnHost, tag="run"):
         lab.hosts[self.host].run(self.command)
 
 
-Verb = PowerOff | Boot | Unplug | Remount | KillBricks | StartBricks | Run
+Verb = (
+    PowerOff | Boot | Unplug | Remount | CutOff | Reconnect | KillBricks | StartBricks | KillManager
+    | StartManager | Run
+)  # fmt: skip
