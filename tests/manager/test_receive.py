@@ -360,6 +360,58 @@ def test_what_another_manager_declares_and_makes_is_taken_up(monkeypatch: pytest
     run(scenario)
 
 
+def test_a_volume_that_two_hosts_see_is_walked_by_another_when_the_first_falls_silent() -> None:
+    async def scenario() -> None:
+        storage = ImageStorage(image_storage_id="s", hosts=("h1", "h2"), volumes=(external("v"),))
+        desk = Desk(declaration=Declaration(host_id="manager", image_storages={"s": storage}))
+        agents = [Agent("h1"), Agent("h2")]
+
+        def look(agent: Agent, *names: str) -> None:
+            for source in HOST_SOURCES:
+                agent.sees(source, "")
+            agent.sees("space", "s/v", space(external("v")))
+            if names:
+                agent.sees("images", "s/v", *(image(name) for name in names))
+
+        def walkers() -> list[str]:
+            told = {agent.host_id: desk.manager.scopes_of(agent.host_id) for agent in agents}
+            return [
+                host_id
+                for host_id, scopes in told.items()
+                if scopes is not None and "images" in {name for name, _ in scopes.scopes}
+            ]
+
+        for agent in agents:
+            look(agent)
+            assert agent.tells(desk.manager)
+        await desk.manager.publish()
+        assert walkers() == ["h1"]
+        look(agents[0], "first")
+        assert agents[0].tells(desk.manager)
+        await desk.manager.publish()
+
+        desk.now += DECLARATION.host_timeout_s
+        look(agents[1])
+        assert agents[1].tells(desk.manager)
+        await desk.manager.publish()
+        assert walkers() == ["h2"]
+        assert desk.images("s") == ["first"]
+        look(agents[1], "first", "second")
+        assert agents[1].tells(desk.manager)
+        await desk.manager.publish()
+        assert desk.images("s") == ["first", "second"]
+        assert ("images", "s/v") not in desk.manager.view("h1").looks
+
+        # The first one is back, and has not heard yet that it is to walk no more.
+        look(agents[0], "old")
+        assert agents[0].tells(desk.manager)
+        await desk.manager.publish()
+        assert walkers() == ["h2"]
+        assert desk.images("s") == ["first", "second"]
+
+    run(scenario)
+
+
 # --- any order ----------------------------------------------------------------------------------
 
 HOSTS = st.sampled_from(["h1", "h2"])
