@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from hashlib import blake2b
+from threading import Event
 
 import msgspec
 import pytest
@@ -20,7 +21,7 @@ from storekeeper.database.tables import FACTS
 from storekeeper.declaration import Declared, Host, ImageStorage, Volume
 from storekeeper.errors import Conflict
 from storekeeper.merge.truth import HostView, Memory
-from storekeeper.observation import Fault
+from storekeeper.observation import Fault, Pool
 from storekeeper.report import changes
 from tests.database.looks import pool, seen, told
 
@@ -212,6 +213,29 @@ def test_declarations_of_several_managers_follow_one_another_and_none_is_lost(op
     with ThreadPoolExecutor(8) as threads:
         list(threads.map(add, range(24)))
     assert len(stores[0].declared().hosts) == 24
+
+
+def test_what_is_read_while_another_manager_writes_is_of_one_moment(opened: Opened) -> None:
+    reader, writer, ended = opened(), opened(), Event()
+
+    def write() -> None:
+        view, number = EMPTY, 0
+        while not ended.is_set():
+            number += 1
+            look = seen(*(pool(str(name), str(number)) for name in range(50)))
+            view, applied = told(view, changes(None, look), float(number))
+            writer.write([applied], None)
+
+    with ThreadPoolExecutor(1) as threads:
+        writing = threads.submit(write)
+        try:
+            for _ in range(60):
+                for look in reader.views().get("h1", EMPTY).looks.values():
+                    (target,) = {fact.target for fact in look.seen.facts.values() if isinstance(fact, Pool)}
+                    assert float(target) == look.at
+        finally:
+            ended.set()
+        writing.result()
 
 
 def test_threads_share_a_store_even_one_in_memory() -> None:

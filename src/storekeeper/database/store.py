@@ -86,6 +86,10 @@ class Store:
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
         self._shared = engine.dialect.name == "postgresql"
+        # What one method reads is of one moment; SQLite reads so anyway.
+        self._snapshot = (
+            engine.execution_options(isolation_level="REPEATABLE READ") if self._shared else engine
+        )
         self._sender = uuid4().hex
         self._closed = Event()
         insert = postgresql.insert if self._shared else sqlite.insert
@@ -237,7 +241,7 @@ class Store:
 
     @contextmanager
     def _reading(self) -> Iterator[Connection]:
-        with _told(), self._engine.begin() as connection:
+        with _told(), self._snapshot.begin() as connection:
             yield connection
 
     @contextmanager
