@@ -123,7 +123,7 @@ class TooLarge(StorekeeperError):
 class BodyTooLarge(StorekeeperError):
     """The body of a request is longer than its route takes."""
 
-    code = "too-large"
+    code = "body-too-large"
     http_status = 413
     exit_code = EXIT_USAGE
 

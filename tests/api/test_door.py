@@ -175,4 +175,4 @@ def test_what_is_no_wish_for_a_token_is_400(near: ASGIApp, manager: StandIn, bod
 def test_a_body_that_is_longer_than_64_kib_is_413(near: ASGIApp, manager: StandIn) -> None:
     body = b'{"role":"viewer"}' + b" " * (64 << 10)
     answer = ask(near, "/tokens", method="POST", token=manager.administrator, body=body)
-    assert (answer.status, answer.json["code"]) == (413, "too-large")
+    assert (answer.status, answer.json["code"]) == (413, "body-too-large")
