@@ -117,7 +117,7 @@ class Channel:
                 "if that is the manager's new one, start this agent with --fingerprint and that."
             ) from error
         except (aiohttp.ClientError, TimeoutError, OSError, ssl.CertificateError) as error:
-            why = str(error) or type(error).__name__
+            why = getattr(error, "strerror", None) or str(error) or type(error).__name__
             raise NotKnown(f"No manager answers at {self.url}: {why}.") from error
         if answer.status in {200, 201}:
             return body
