@@ -8,7 +8,7 @@ is unusual about a request goes on to the routes.
 from __future__ import annotations
 
 import re
-from typing import NamedTuple, cast
+from typing import cast
 from urllib.parse import unquote_to_bytes
 
 import structlog
@@ -35,16 +35,11 @@ _BAD_ESCAPE = re.compile(rb"%(?![0-9A-Fa-f]{2})")
 _BEARER = re.compile(rb"bearer +([\x21-\x7e]+) *\Z", re.IGNORECASE)
 
 
-class Heads(NamedTuple):
-    """The headers that the door looks at; those that may come in several lines joined by commas."""
-
-    host: bytes | None
-    host_count: int
-    accept_encoding: bytes | None
-    if_none_match: bytes | None
-    authorization: bytes | None
-    origin: bytes | None
-    fetch_site: bytes | None
+# What the door looks at; what comes in several lines is joined by commas (RFC 9110, 5.3).
+_LOOKED_AT = frozenset(
+    {b"host", b"accept-encoding", b"if-none-match", b"authorization", b"origin", b"sec-fetch-site"}
+)
+Heads = dict[bytes, bytes]
 
 
 def door(manager: Manager, routes: ASGIApp, *, on_loopback: bool = True) -> ASGIApp:
@@ -61,8 +56,8 @@ def door(manager: Manager, routes: ASGIApp, *, on_loopback: bool = True) -> ASGI
             _check_host(heads, scope["http_version"], on_loopback=on_loopback)
             if scope["method"] not in SAFE:
                 _check_origin(heads)
-            if heads.authorization is not None:
-                principal = await manager.access.authenticate(_token(heads.authorization))
+            if b"authorization" in heads:
+                principal = await manager.access.authenticate(_token(heads[b"authorization"]))
             _check_principal(principal, scope, on_loopback=on_loopback)
             answer = _document(manager, scope, heads)
             if answer is None:
@@ -81,24 +76,11 @@ def door(manager: Manager, routes: ASGIApp, *, on_loopback: bool = True) -> ASGI
 
 
 def _heads(scope: HTTPScope) -> Heads:
-    host = accept_encoding = if_none_match = authorization = origin = fetch_site = None
-    hosts = 0
+    heads: Heads = {}
     for name, value in scope["headers"]:
-        if name == b"host":
-            host = value
-            hosts += 1
-        elif name == b"accept-encoding":
-            accept_encoding = value if accept_encoding is None else accept_encoding + b"," + value
-        elif name == b"if-none-match":
-            if_none_match = value if if_none_match is None else if_none_match + b"," + value
-        elif name == b"authorization":
-            # Joined, two of them are no token.
-            authorization = value if authorization is None else authorization + b", " + value
-        elif name == b"origin":
-            origin = value
-        elif name == b"sec-fetch-site":
-            fetch_site = value
-    return Heads(host, hosts, accept_encoding, if_none_match, authorization, origin, fetch_site)
+        if name in _LOOKED_AT:
+            heads[name] = heads[name] + b"," + value if name in heads else value
+    return heads
 
 
 def _document(manager: Manager, scope: HTTPScope, heads: Heads) -> Answer | None:
@@ -109,26 +91,29 @@ def _document(manager: Manager, scope: HTTPScope, heads: Heads) -> Answer | None
     published = manager.published(path[len(DOCUMENTS) :]) if manager.ready else None
     if published is None:
         return None
-    return document(published, heads.accept_encoding, heads.if_none_match)
+    return document(published, heads.get(b"accept-encoding"), heads.get(b"if-none-match"))
 
 
 # --- who asks -----------------------------------------------------------------------------------
 
 
 def _check_host(heads: Heads, http_version: str, *, on_loopback: bool) -> None:
-    if heads.host_count > 1 or (heads.host is None and http_version != "1.0"):
+    host = heads.get(b"host")
+    if host is None:
+        if http_version != "1.0":
+            raise UsageError("A request needs a Host header.")
+    elif b"," in host:
         raise UsageError("A request needs one Host header.")
-    if on_loopback and heads.host is not None and not _LOOPBACK.match(heads.host):
+    elif on_loopback and not _LOOPBACK.match(host):
         raise Refused("On loopback this manager answers only to localhost, 127.0.0.1 or [::1].")
 
 
 def _check_origin(heads: Heads) -> None:
     """Refuses what a page of another site makes a browser send."""
-    site = heads.fetch_site
-    foreign = site is not None and site not in {b"same-origin", b"none"}
-    if heads.origin is not None:
-        _, _, authority = heads.origin.partition(b"://")
-        foreign = foreign or not authority or authority.lower() != (heads.host or b"").lower()
+    foreign = heads.get(b"sec-fetch-site", b"none") not in {b"same-origin", b"none"}
+    if b"origin" in heads:
+        _, _, authority = heads[b"origin"].partition(b"://")
+        foreign = foreign or not authority or authority.lower() != heads.get(b"host", b"").lower()
     if foreign:
         raise Refused("Another site's page sent this; only this manager's own pages may change something.")
 

@@ -81,7 +81,9 @@ async def answer(
 def _allow_files() -> None:
     """As many open files as all connections take, or as many as may be."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    wanted = min(CONNECTIONS_MAX + FILES_BESIDE, hard) if hard != resource.RLIM_INFINITY else CONNECTIONS_MAX
+    wanted = CONNECTIONS_MAX + FILES_BESIDE
+    if hard != resource.RLIM_INFINITY:
+        wanted = min(wanted, hard)
     if soft != resource.RLIM_INFINITY and soft < wanted:
         resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
 
