@@ -15,7 +15,7 @@ from storekeeper.report import Acknowledged, Changes, Report, changes, hidden, r
 
 POOLS = ("guests", "")
 VOLUME = ("images", "s/a")
-KEYS = [POOLS, VOLUME, ("disks", "")]
+KEYS = [POOLS, VOLUME]
 
 
 def identity(run: int = 1) -> Identity:
@@ -116,7 +116,47 @@ def test_an_exact_look_at_space_is_told_though_it_changed_by_little() -> None:
     assert [change.facts for change in outbox.report(now=2.0, sent_at=0.0).changes] == [[space(1001)]]
 
 
+BLIND = (Fault("timed-out", "no answer", "*"),)
+
+
+def delivered(outbox: Outbox, view: HostView) -> HostView:
+    """The manager's view after a report that arrived and was answered."""
+    report = outbox.report(now=9.0, sent_at=0.0)
+    for change in report.changes:
+        view = received(view, change, 9.0)
+    answered(outbox, report)
+    return view
+
+
+def names_held(view: HostView) -> set[str]:
+    return set(view.looks[POOLS].seen.facts)
+
+
+def test_what_the_manager_kept_below_an_agents_first_fault_goes_once_it_is_seen_to_be_gone() -> None:
+    former = Outbox(identity())
+    former.look(look("a", "gone"), at=1.0)
+    view = delivered(former, HostView(host_id="h", looks={}))
+    outbox = Outbox(identity(run=2))
+    outbox.look(look(faults=BLIND), at=2.0)
+    view = delivered(outbox, view)
+    assert names_held(view) == {"a", "gone"}
+    outbox.look(look("a"), at=3.0)
+    assert names_held(delivered(outbox, view)) == {"a"}
+
+
+def test_what_went_just_before_a_fault_goes_once_the_fault_is_over() -> None:
+    outbox = Outbox(identity())
+    outbox.look(look("a", "gone"), at=1.0)
+    view = delivered(outbox, HostView(host_id="h", looks={}))
+    outbox.look(look("a"), at=2.0)
+    outbox.look(look(full=False, faults=BLIND), at=3.0)
+    view = delivered(outbox, view)
+    outbox.look(look("a"), at=4.0)
+    assert names_held(delivered(outbox, view)) == {"a"}
+
+
 names = st.lists(st.sampled_from(["d/a", "d/b", "d/c", "e"]), unique=True)
+MOSTLY = st.sampled_from([True, True, True, True, False])
 faults = st.lists(
     st.sampled_from(["*", "d/", "d/a", ""]).map(lambda hides: Fault("io-error", "no", hides)), max_size=2
 ).map(tuple)
@@ -178,7 +218,7 @@ class OneHost(RuleBasedStateMachine):
         looks = {each: held for each, held in self.view.looks.items() if each != key}
         self.view = HostView(host_id="h", looks=looks)
 
-    @rule(arrives=st.booleans(), twice=st.booleans(), answer_arrives=st.booleans())
+    @rule(arrives=MOSTLY, twice=st.booleans(), answer_arrives=MOSTLY)
     def sends(self, arrives: bool, twice: bool, answer_arrives: bool) -> None:
         self.now += 1
         report = self.outbox.report(self.now, 0.0)

@@ -131,7 +131,7 @@ class Outbox:
             if sent.change.full:
                 kept.hidden = _hides(sent.change)
                 kept.full = False
-        self._all = self._all and not under_way.full
+        self._all = False
         self._under_way = None
 
     def tell_all(self) -> None:
