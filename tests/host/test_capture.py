@@ -185,7 +185,9 @@ def test_a_path_that_leads_out_of_the_folder_is_not_written(tmp_path: Path) -> N
 
 
 @pytest.mark.needs("qemu-img")
-@pytest.mark.parametrize("source", ["mounts", "disks", "machine", "guests", "ocfs2", "space", "images", "extents"])
+@pytest.mark.parametrize(
+    "source", ["mounts", "disks", "machine", "guests", "ocfs2", "space", "images", "extents"]
+)
 def test_a_source_sees_the_same_on_the_machine_and_on_its_capture(source: str, tmp_path: Path) -> None:
     root = tmp_path / "volume"
     root.mkdir()
