@@ -223,7 +223,7 @@ def test_another_pause_holds_at_once() -> None:
     async def scenario(agent: Agent, asked: Asked, delivered: Delivered) -> None:
         agent.rescope([("mounts", Scope())])
         await delivered.until(1)
-        agent.pace({name: source._replace(every_s=0.0) for name, source in SOURCES.items()})
+        agent.pace({name: source._replace(every_s=0.01) for name, source in SOURCES.items()})
         await delivered.until(3)
         assert asked.asked[:3] == [("mounts", "", ())] * 3
 
