@@ -19,7 +19,7 @@ from tests.api.standin import SEEN_AT, StandIn, knows, served
 
 HOSTS = """\
 HOST  STATE    STORAGES  ADDRESS    AGENT  CORES  REPORTED
-h1    running  internal  192.0.2.1  1.2.3      8  2026-01-02T03:04:05+00:00
+h1    running  internal  192.0.2.1  1.2.3      8  2026-01-02
 h2    unknown  internal  -          -          -  -
 h2: No report from h2 yet.
 """

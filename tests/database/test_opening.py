@@ -162,6 +162,15 @@ def test_a_database_that_is_not_served_is_refused_with_what_to_write(url: str) -
         open_store(url)
 
 
+def test_nobody_else_on_the_machine_may_read_what_takes_a_token_elsewhere(tmp_path: Path) -> None:
+    store = open_store(f"sqlite://{tmp_path}/s.db")
+    store.declare(lambda _: Declared(hosts={"h1": Host(host_id="h1")}))
+    modes = {path.name: path.stat().st_mode & 0o777 for path in tmp_path.iterdir()}
+    store.close()
+    assert {"s.db", "s.db-wal"} <= modes.keys()
+    assert set(modes.values()) == {0o600}
+
+
 def test_a_place_that_cannot_be_written_says_so(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("x")
     with pytest.raises(NotKnown, match=r"manager\.database"):

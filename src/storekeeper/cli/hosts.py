@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from time import time
 from typing import Any, get_type_hints
 
 import click
 
 from storekeeper.cli.options import of_manager, rendered
 from storekeeper.cli.render import Column, View, joined, listing, or_dash, printable, write
+from storekeeper.cli.times import ago
 from storekeeper.client import Client
 from storekeeper.document import HostInfo
 
@@ -18,7 +20,7 @@ COLUMNS = (
     Column("address", "host_address", or_dash, cut=True),
     Column("agent", "agent_version", or_dash),
     Column("cores", "physical_cores", or_dash, right=True),
-    Column("reported", "last_report", or_dash),
+    Column("reported", "last_report", lambda at: ago(at, time()) if at else "-"),
 )
 
 

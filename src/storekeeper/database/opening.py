@@ -57,6 +57,8 @@ def open_store(url: str) -> Store:
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         _set_aside_if_broken(path)
+        # What it holds takes a token to read elsewhere. SQLite gives its other files the rights of this one.
+        path.touch(mode=0o600)
     except (OSError, sqlite3.Error) as error:
         raise _unopened(f"database {path}", str(error)) from error
     return _migrated(_sqlite(str(path)), f"database {path}")
