@@ -74,8 +74,12 @@ class Reporting:
                 group.create_task(self._delivery.run(), name="delivery")
                 group.create_task(self._follow_scopes(), name="scopes")
                 group.create_task(self._pass_hints(), name="hints")
-        except* StorekeeperError as errors:
-            raise errors.exceptions[0] from errors
+        except ExceptionGroup as errors:
+            # Not `except*`: before Python 3.11.4 what is raised in it comes out as a group again.
+            told = errors.subgroup(StorekeeperError)
+            if told is None:
+                raise
+            raise told.exceptions[0] from errors
 
     async def close(self) -> None:
         """Ends all that was started."""
