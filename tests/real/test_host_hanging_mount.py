@@ -8,6 +8,7 @@ import signal
 import subprocess
 import time
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -63,12 +64,13 @@ def ask(source: str, root: object = "") -> Ask:
 
 def living_children(pid: int) -> list[int]:
     """The children of a process that are no zombies."""
-    found = map(int, Path(f"/proc/{pid}/task/{pid}/children").read_text().split())
-    return [
-        child
-        for child in found
-        if Path(f"/proc/{child}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
-    ]
+    living = []
+    for child in map(int, Path(f"/proc/{pid}/task/{pid}/children").read_text().split()):
+        # It may end while this looks.
+        with suppress(FileNotFoundError, ProcessLookupError):
+            if Path(f"/proc/{child}/stat").read_text().rpartition(")")[2].split()[0] != "Z":
+                living.append(child)
+    return living
 
 
 @pytest.mark.parametrize("source", ["space", "names"])
