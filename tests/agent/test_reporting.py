@@ -11,7 +11,7 @@ from pathlib import Path
 from msgspec.structs import replace
 
 from storekeeper.agent.joining import StateDirectory
-from storekeeper.agent.reporting import paced
+from storekeeper.agent.reporting import told_pauses
 from storekeeper.manager.reports import Sequence
 from storekeeper.merge.truth import HostView
 from storekeeper.observation import Space
@@ -176,7 +176,7 @@ def test_rotating_leaves_a_new_credential_and_ends(tmp_path: Path) -> None:
 
 
 def test_pauses_that_are_none_become_the_nearest_that_may_be() -> None:
-    rows = paced({"mounts": 0.0, "disks": 1e9, "unknown": 3.0, "space": 2.0})
+    rows = told_pauses({"mounts": 0.0, "disks": 1e9, "unknown": 3.0, "space": 2.0})
     assert rows.keys() == SOURCES.keys()
     assert (rows["mounts"].every_s, rows["disks"].every_s, rows["space"].every_s) == (0.1, 3600.0, 2.0)
     assert rows["images"] == SOURCES["images"]

@@ -17,14 +17,18 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from time import monotonic
 
+import structlog
 from msgspec.structs import replace
 
 from storekeeper.agent.asking import Asker
-from storekeeper.agent.pace import EXACT_EVERY_S, USED_EVERY_S, pause_s
+from storekeeper.agent.pace import EXACT_EVERY_S, USED_EVERY_S
 from storekeeper.agent.settling import Settling
+from storekeeper.host.wire import Hint, Unwatched
 from storekeeper.observation import Seen
 from storekeeper.report import Changes, retained
 from storekeeper.sources.contract import Scope, Source
+
+log = structlog.get_logger()
 
 Deliver = Callable[[Changes], None]
 Scopes = Sequence[tuple[str, Scope]]
@@ -100,6 +104,16 @@ class Agent:
         if keeper is not None:
             keeper.wake(paths)
 
+    async def heed(self, hints: asyncio.Queue[Hint | Unwatched]) -> None:
+        """Takes the workers' hints for as long as it runs."""
+        while True:
+            hint = await hints.get()
+            if isinstance(hint, Hint):
+                self.hint(hint.source, hint.scope, hint.paths)
+            else:
+                log.warning("Cannot be watched; changes are seen by the next walk",
+                            source=hint.source, scope=hint.scope, reason=hint.text)  # fmt: skip
+
     @property
     def answered(self) -> bool:
         """Whether every scope has been looked at since it was given."""
@@ -150,7 +164,7 @@ class Agent:
     async def _next(self, keeper: _Keeper) -> tuple[str, ...]:
         """Waits until there is something to look at: a settled burst of events, or the time has come."""
         while True:
-            whole_due = keeper.whole_at + pause_s(keeper.source, keeper.took_s)
+            whole_due = keeper.whole_at + keeper.source.pause_s(keeper.took_s)
             due = whole_due
             if keeper.source.name == "images" and keeper.scope.used:
                 due = min(due, keeper.used_at + USED_EVERY_S)

@@ -17,10 +17,9 @@ from storekeeper.agent.delivery import Delivery, Saying, pause_s, slow_s
 from storekeeper.agent.joining import Membership, StateDirectory, boot_id, digest, machine_id
 from storekeeper.agent.outbox import Identity, Outbox
 from storekeeper.errors import NotKnown, StorekeeperError
-from storekeeper.host.wire import Hint
 from storekeeper.host.workers import Workers
 from storekeeper.report import Scopes
-from storekeeper.sources import SOURCES
+from storekeeper.sources import SOURCES, paced
 from storekeeper.sources.contract import Source
 
 # A manager that does not hold the question for scopes is not asked more often than this.
@@ -32,12 +31,9 @@ LONGEST_S = 3600.0
 log = structlog.get_logger()
 
 
-def paced(every_s: Mapping[str, float]) -> dict[str, Source]:
-    """The sources with the pauses that the manager gives; a name that is not known here is nobody's."""
-    return {
-        name: source._replace(every_s=_within(every_s.get(name, source.every_s)))
-        for name, source in SOURCES.items()
-    }
+def told_pauses(every_s: Mapping[str, float]) -> dict[str, Source]:
+    """The sources with the pauses that the manager gives."""
+    return paced({name: _within(pause_s) for name, pause_s in every_s.items()})
 
 
 def _within(seconds: float) -> float:
@@ -73,7 +69,7 @@ class Reporting:
             async with asyncio.TaskGroup() as group:
                 group.create_task(self._delivery.run(), name="delivery")
                 group.create_task(self._follow_scopes(), name="scopes")
-                group.create_task(self._pass_hints(), name="hints")
+                group.create_task(self._agent.heed(self._workers.hints), name="hints")
         except ExceptionGroup as errors:
             # Not `except*`: before Python 3.11.4 what is raised in it comes out as a group again.
             told = errors.subgroup(StorekeeperError)
@@ -92,7 +88,7 @@ class Reporting:
         self._version = scopes.version
         self._delivery.every_s = _within(scopes.report_every_s)
         self._delivery.outbox.keep([(name, scope.key) for name, scope in known])
-        self._agent.pace(paced(scopes.every_s))
+        self._agent.pace(told_pauses(scopes.every_s))
         self._agent.rescope(known)
 
     async def _follow_scopes(self) -> None:
@@ -119,15 +115,6 @@ class Reporting:
             await asyncio.sleep(
                 max(0.0, asked_at + ASK_EVERY_S - time.monotonic()) if scopes is None else 0.0
             )
-
-    async def _pass_hints(self) -> None:
-        while True:
-            hint = await self._workers.hints.get()
-            if isinstance(hint, Hint):
-                self._agent.hint(hint.source, hint.scope, hint.paths)
-            else:
-                log.warning("Cannot be watched; changes are seen by the next walk",
-                            source=hint.source, scope=hint.scope, reason=hint.text)  # fmt: skip
 
 
 async def join(url: str, fingerprint: str, token: str, state: StateDirectory) -> None:

@@ -10,6 +10,7 @@ from hashlib import blake2b
 import msgspec
 
 from storekeeper.report import Scopes
+from storekeeper.sources import INSIDE
 from storekeeper.sources.contract import Scope
 
 Key = tuple[str, str]
@@ -17,8 +18,6 @@ Wanted = Sequence[tuple[str, Scope]]
 
 # An agent is heard this often within the time after which it counts as silent.
 REPORTS_A_TIMEOUT = 6
-# Sources that look into a volume: of those that see it, one host does that.
-SCANS = frozenset({"images", "extents"})
 _VERSION_BYTES = 16
 
 _encode = msgspec.msgpack.Encoder(order="deterministic").encode
@@ -64,7 +63,7 @@ class ScopesKept:
                 self._given[host_id] = frozenset((name, scope.key) for name, scope in mine)
         if changed:
             self.scanners = {
-                key: host_id for host_id, keys in self._given.items() for key in keys if key[0] in SCANS
+                key: host_id for host_id, keys in self._given.items() for key in keys if key[0] in INSIDE
             }
         for host_id in set(self._news) if first else changed & self._news.keys():
             self._news.pop(host_id).set()

@@ -13,12 +13,11 @@ from storekeeper.database import open_store
 from storekeeper.declaration import Declaration
 from storekeeper.errors import HostError
 from storekeeper.host.real import RealHost
-from storekeeper.host.wire import Hint
 from storekeeper.host.workers import Workers
 from storekeeper.manager.manager import Manager
 from storekeeper.merge.discovery import DEFAULT_DIRECTORY
 from storekeeper.report import Changes
-from storekeeper.sources import SOURCES
+from storekeeper.sources import paced
 from storekeeper.sources.contract import Host, Scope
 
 # A volume that does not answer is unknown after its deadline; nobody waits longer for the rest.
@@ -54,17 +53,13 @@ class Station:
             directories=image_directories(RealHost()),
         )
         known = {key: look.seen for key, look in self.manager.view(self._host_id).looks.items()}
-        sources = {
-            name: source._replace(every_s=declaration.every_s.get(name, source.every_s))
-            for name, source in SOURCES.items()
-        }
-        self.agent = Agent(WorkerAsker(self.workers), self._deliver, sources, known)
+        self.agent = Agent(WorkerAsker(self.workers), self._deliver, paced(declaration.every_s), known)
 
     async def run(self) -> None:
         """Looks, merges and publishes until cancelled."""
         async with asyncio.TaskGroup() as group:
             group.create_task(self.manager.run(), name="manager")
-            group.create_task(self._pass_hints(), name="hints")
+            group.create_task(self.agent.heed(self.workers.hints), name="hints")
             group.create_task(self._ready_at_last(), name="ready")
 
     async def close(self) -> None:
@@ -79,15 +74,6 @@ class Station:
     def _rescope(self, host_id: str, scopes: list[tuple[str, Scope]]) -> None:
         if host_id == self._host_id:
             self.agent.rescope(scopes)
-
-    async def _pass_hints(self) -> None:
-        while True:
-            hint = await self.workers.hints.get()
-            if isinstance(hint, Hint):
-                self.agent.hint(hint.source, hint.scope, hint.paths)
-            else:
-                log.warning("Cannot be watched; changes are seen by the next walk",
-                            source=hint.source, scope=hint.scope, reason=hint.text)  # fmt: skip
 
     async def _ready_at_last(self) -> None:
         await asyncio.sleep(READY_AT_THE_LATEST_S)

@@ -9,15 +9,10 @@ from time import gmtime, strftime
 from types import MappingProxyType
 
 from storekeeper.merge.truth import HostView, Look
-from storekeeper.sources import SOURCES
+from storekeeper.sources import SOURCES, paced
+from storekeeper.sources.contract import LONGEST_PAUSE_S
 
 PROBES_AN_ANSWER_LASTS = 3
-# The agent makes the pause between two looks at a volume longer after one that took long, up to this.
-LONGEST_PAUSE_S = 30.0
-WORK_SHARE = 20
-
-_EVERY_S = {source.name: source.every_s for source in SOURCES.values()}
-_OF_VOLUMES = frozenset(source.name for source in SOURCES.values() if source.of == "volume")
 
 
 class Horizon:
@@ -32,7 +27,7 @@ class Horizon:
         self.now = now
         self.until = math.inf
         self._host_timeout_s = host_timeout_s
-        self._every_s = {**_EVERY_S, **every_s}
+        self._sources = paced(every_s) if every_s else SOURCES
 
     def reported(self, view: HostView) -> bool:
         """Whether the host's last report is recent enough."""
@@ -49,10 +44,9 @@ class Horizon:
 
     def _interval_s(self, look: Look) -> float:
         """The time from one answer of a probe to its next: its pause, and as long as the look takes."""
-        pause_s = self._every_s.get(look.seen.source, LONGEST_PAUSE_S)
-        took_s = look.seen.took_s
-        if look.seen.source in _OF_VOLUMES:
-            pause_s = max(pause_s, min(LONGEST_PAUSE_S, WORK_SHARE * took_s))
+        source, took_s = self._sources.get(look.seen.source), look.seen.took_s
+        # A source of another version of Storekeeper, whose pause is not known here.
+        pause_s = LONGEST_PAUSE_S if source is None else source.pause_s(took_s)
         return pause_s + took_s
 
     def _holds_until(self, end: float) -> bool:

@@ -17,13 +17,13 @@ from storekeeper.merge.storages import StorageBasis
 from storekeeper.merge.truth import HostView, Memory, Truth
 from storekeeper.merge.volumes import Expected, Sight, expected_of, place_trouble, sights_of
 from storekeeper.naming import escape, unescape
-from storekeeper.sources import SOURCES
+from storekeeper.sources import INSIDE, SOURCES
 from storekeeper.sources.contract import Scope
 from storekeeper.sources.images import SHARING_FILESYSTEMS
 
 _OF_VOLUMES = [source.name for source in SOURCES.values() if source.of == "volume"]
 # Sources that look into a volume, and those that look at its place only.
-_INSIDE = [name for name in _OF_VOLUMES if name in {"images", "extents"}]
+_INSIDE = [name for name in _OF_VOLUMES if name in INSIDE]
 _AT_THE_PLACE = [name for name in _OF_VOLUMES if name not in _INSIDE]
 _ASKING, _NOT_ASKING = (
     [(source.name, Scope(ask_cluster=asks)) for source in SOURCES.values() if source.of == "host"]

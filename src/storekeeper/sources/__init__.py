@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from storekeeper.sources import (
     disks,
     extents,
@@ -30,3 +32,11 @@ _ROWS = (
 )
 
 SOURCES: dict[str, Source] = {row.name: row for row in _ROWS}
+
+# Those that look into a volume, not at its place only: of the hosts that see it, one does that.
+INSIDE = frozenset({"images", "extents"})
+
+
+def paced(every_s: Mapping[str, float]) -> dict[str, Source]:
+    """SOURCES with other pauses, by name; a name that is not known here is nobody's."""
+    return {name: row._replace(every_s=every_s.get(name, row.every_s)) for name, row in SOURCES.items()}

@@ -21,6 +21,9 @@ SKIPPED_DIRECTORIES = frozenset(
     {b".glusterfs", b".trashcan", b".snapshot", b".snapshots", b".zfs", b"lost+found"}
 )
 DEPTH_LIMIT = 32
+# A walk may cost this share of one core at most, if the pause after it is not longer than that.
+WALK_SHARE = 20
+LONGEST_PAUSE_S = 30.0
 
 
 class Output(Struct, frozen=True):
@@ -219,6 +222,12 @@ class Source(NamedTuple):
     every_s: float
     deadline_s: float
     wakes: tuple[str, ...] = ()
+
+    def pause_s(self, took_s: float) -> float:
+        """The pause after a whole look that took so long: longer after a long one at a volume."""
+        if self.of == "host":
+            return self.every_s
+        return max(self.every_s, min(LONGEST_PAUSE_S, WALK_SHARE * took_s))
 
 
 def facts_by_key(facts: Sequence[Fact]) -> dict[str, Fact]:
