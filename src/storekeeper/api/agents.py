@@ -15,11 +15,11 @@ from msgspec import Struct
 
 from storekeeper.api import answers
 from storekeeper.api.access import need_agent, principal_of
-from storekeeper.api.contract import Hears
+from storekeeper.api.contract import Admits, Hears
 from storekeeper.api.listing import parameters
+from storekeeper.api.openapi import error_of
 from storekeeper.api.routes import response
 from storekeeper.credentials import Credential
-from storekeeper.document import ErrorMessage
 from storekeeper.errors import NotAuthenticated, Refused, UsageError
 from storekeeper.manager.reports import Greeting, decoded
 from storekeeper.report import Acknowledged, Report, Scopes
@@ -51,20 +51,16 @@ class Joined(Struct, frozen=True):
     credential: str
 
 
-def _told(description: str) -> ResponseSpec:
-    return ResponseSpec(ErrorMessage, description=description, generate_examples=False)
-
-
 FAILURES = {
-    401: _told("There is no credential, or it holds no more"),
-    403: _told("It is no agent's, or the report is not of its host and machine"),
+    401: error_of("There is no credential, or it holds no more"),
+    403: error_of("It is no agent's, or the report is not of its host and machine"),
 }
 REPORT_FAILURES = {
     **FAILURES,
-    400: _told("The body is no report"),
-    413: _told("The body is over 64 MiB"),
-    409: _told("A full report is needed, or a later run of the agent reports already"),
-    426: _told("The agent's protocol is another"),
+    400: error_of("The body is no report"),
+    413: error_of("The body is over 64 MiB"),
+    409: error_of("A full report is needed, or a later run of the agent reports already"),
+    426: error_of("The agent's protocol is another"),
 }
 
 
@@ -98,7 +94,9 @@ class Agents(Controller):
             return Response(None, status_code=204)  # type: ignore[arg-type]
         return response(answers.made(answers.encode(scopes)))
 
-    @post("/join", status_code=200, responses={**FAILURES, 400: _told("The body is not what is sent here")})
+    @post(
+        "/join", status_code=200, responses={**FAILURES, 400: error_of("The body is not what is sent here")}
+    )
     async def join(self, request: Asked) -> Response[Joined]:
         """Makes the machine that sends a join token the host for which the token was made."""
         principal = principal_of(request)
@@ -123,7 +121,7 @@ class Agents(Controller):
         return await _joined(_manager(request), credential.host_id, credential.machine_id)
 
 
-async def revoke_host(manager: Hears, host_id: str) -> None:
+async def revoke_host(manager: Admits, host_id: str) -> None:
     """Takes away whatever machines may report as this host with, or join."""
     for credential in manager.access.credentials():
         if credential.host_id == host_id:

@@ -56,8 +56,8 @@ class Watches(Protocol):
         """What the hosts told, what is declared, and the time."""
 
 
-class Declares(Protocol):
-    """What declaring by the API needs of a manager beside that."""
+class Admits(Protocol):
+    """What it takes to shut a host's agent out."""
 
     @property
     def access(self) -> Access:
@@ -65,6 +65,10 @@ class Declares(Protocol):
 
     def forget_agent(self, host_id: str) -> None:
         """Another machine may be this host from now on, or none."""
+
+
+class Declares(Admits, Protocol):
+    """What declaring by the API needs of a manager beside that."""
 
     @property
     def file(self) -> Declaration:
@@ -77,14 +81,10 @@ class Declares(Protocol):
         """Declares what `change` makes of what was declared so far; it holds when this returns."""
 
 
-class Hears(Protocol):
+class Hears(Admits, Protocol):
     """What agents, and those who let them join, need of a manager."""
 
     fingerprint: str
-
-    @property
-    def access(self) -> Access:
-        """The credentials that there are."""
 
     def receive(self, report: Report | Greeting, credential: Credential, address: str = "") -> Acknowledged:
         """Applies a report, whole or not at all."""
@@ -94,6 +94,3 @@ class Hears(Protocol):
 
     def host_ids(self) -> tuple[str, ...]:
         """The ids of all hosts."""
-
-    def forget_agent(self, host_id: str) -> None:
-        """Another machine may be this host from now on, or none."""

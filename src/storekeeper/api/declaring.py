@@ -6,7 +6,6 @@ The bodies are the tables of the declaration's file as JSON (docs/declaration.md
 
 from __future__ import annotations
 
-import asyncio
 import hashlib
 from collections.abc import Callable
 from typing import Any
@@ -15,18 +14,19 @@ from urllib.parse import quote
 import msgspec
 from litestar import Controller, Request, delete, get, post, put
 from litestar.datastructures import State
-from litestar.openapi.datastructures import ResponseSpec
 from litestar.params import FromPath
 from litestar.response import Response
 
 from storekeeper import declaration_changes as changes
 from storekeeper.api import answers
 from storekeeper.api.access import need_role
+from storekeeper.api.agents import revoke_host
 from storekeeper.api.contract import Declares
+from storekeeper.api.openapi import error_of
 from storekeeper.api.routes import no_parameters, response
 from storekeeper.declaration import Declaration, Declared
 from storekeeper.declaration_tables import SECTIONS, Table, dotted, tables_of
-from storekeeper.document import DeclarationInfo, ErrorMessage, ManagerResult
+from storekeeper.document import DeclarationInfo, ManagerResult
 from storekeeper.errors import Conflict, DeclarationError, UsageError
 
 # A declaration of ten thousand volumes has 2 MiB.
@@ -40,17 +40,13 @@ Asked = Request[None, None, State]
 Change = Callable[[Declaration, Declared], Declared]
 
 
-def _told(description: str) -> ResponseSpec:
-    return ResponseSpec(ErrorMessage, description=description, generate_examples=False)
-
-
 FAILURES = {
-    400: _told("The body is no JSON object"),
-    401: _told("There is no token"),
-    403: _told("The token is no administrator's"),
-    404: _told("There is no such object"),
-    409: _told("The id is taken, the host is still linked, or the manager's own file declares it"),
-    422: _told("Something in the body is wrong: each thing by its dotted key, on a line of its own"),
+    400: error_of("The body is no JSON object"),
+    401: error_of("There is no token"),
+    403: error_of("The token is no administrator's"),
+    404: error_of("There is no such object"),
+    409: error_of("The id is taken, the host is still linked, or the manager's own file declares it"),
+    422: error_of("Something in the body is wrong: each thing by its dotted key, on a line of its own"),
 }
 
 
@@ -215,11 +211,8 @@ async def _declare(
         return after
 
     await manager.declare(changed)
-    for credential in manager.access.credentials():
-        if credential.host_id in gone:
-            await asyncio.to_thread(manager.access.revoke, credential.credential_id)
     for host_id in gone:
-        manager.forget_agent(host_id)
+        await revoke_host(manager, host_id)
     made = answers.made(answers.encode(ManagerResult(message=told)))
     if location:
         made = made._replace(status=201, headers=[*made.headers, (b"location", location.encode("ascii"))])

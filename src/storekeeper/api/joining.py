@@ -14,9 +14,9 @@ from storekeeper.api.access import need_role
 from storekeeper.api.agents import revoke_host
 from storekeeper.api.contract import Hears
 from storekeeper.api.declaring import FAILURES
-from storekeeper.api.routes import response
+from storekeeper.api.routes import no_parameters, response
 from storekeeper.document import JoinToken, ManagerResult
-from storekeeper.errors import NoSuchObject, UsageError
+from storekeeper.errors import NoSuchObject
 from storekeeper.merge.freshness import rfc3339
 
 JOIN_WITHIN_S = 3600.0
@@ -53,8 +53,7 @@ class Joining(Controller):
 async def _of_host(request: Asked, host_id: str) -> Hears:
     """The manager, asked by an administrator about a host that there is."""
     need_role(request, "administrator")
-    if request.scope["query_string"]:
-        raise UsageError("This route takes no parameters; leave out the ? and what follows.")
+    no_parameters(request)
     manager: Hears = request.app.state.manager
     hosts = manager.host_ids()
     if host_id not in hosts:

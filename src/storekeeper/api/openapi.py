@@ -8,6 +8,7 @@ from typing import Any, get_type_hints
 from litestar import Request, Router
 from litestar.enums import MediaType
 from litestar.openapi import OpenAPIConfig
+from litestar.openapi.datastructures import ResponseSpec
 from litestar.openapi.plugins import OpenAPIRenderPlugin
 from litestar.openapi.spec import License, Operation, Parameter, Schema
 from litestar.openapi.spec.enums import OpenAPIType
@@ -17,6 +18,7 @@ from msgspec import Struct
 from storekeeper import __version__
 from storekeeper.api.answers import encode
 from storekeeper.api.listing import LIMIT_MAX
+from storekeeper.document import ErrorMessage
 from storekeeper.errors import NoSuchRoute
 
 NO_SUCH_ROUTE = "No such route. GET /schema/openapi.json describes those that there are."
@@ -59,6 +61,11 @@ def config(prepared: Prepared) -> OpenAPIConfig:
             "/schema", route_handlers=[], include_in_schema=False, after_request=_other_pages_are_no_routes
         ),
     )
+
+
+def error_of(description: str) -> ResponseSpec:
+    """An answer that is an ErrorMessage, and when it comes."""
+    return ResponseSpec(ErrorMessage, description=description, generate_examples=False)
 
 
 def list_of(row: type[Struct]) -> type[Operation]:

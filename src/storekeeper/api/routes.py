@@ -12,7 +12,6 @@ from urllib.parse import unquote
 
 from litestar import Controller, Request, get
 from litestar.datastructures import State
-from litestar.openapi.datastructures import ResponseSpec
 from litestar.params import FromPath
 from litestar.response import Response
 from msgspec import Struct
@@ -21,10 +20,9 @@ from storekeeper import __version__
 from storekeeper.api import answers
 from storekeeper.api.contract import Manager
 from storekeeper.api.listing import Key, Rows, page, parameters, query
-from storekeeper.api.openapi import list_of
+from storekeeper.api.openapi import error_of, list_of
 from storekeeper.document import (
     DiskDetail,
-    ErrorMessage,
     ImageDetail,
     ImageStorageBasicInfo,
     ImageStorageInfo,
@@ -42,9 +40,9 @@ CAPABILITIES = ["imagestorages", "images", "disks", "etag", "gzip", "zstd", "eve
 
 Asked = Request[None, None, State]
 
-_BAD = ResponseSpec(ErrorMessage, description="The request cannot be meant", generate_examples=False)
-_UNKNOWN = ResponseSpec(ErrorMessage, description="There is no such object", generate_examples=False)
-_STARTING = ResponseSpec(ErrorMessage, description="The manager has just started", generate_examples=False)
+_BAD = error_of("The request cannot be meant")
+_UNKNOWN = error_of("There is no such object")
+_STARTING = error_of("The manager has just started")
 FAILURES = {400: _BAD, 404: _UNKNOWN, 503: _STARTING}
 
 

@@ -7,16 +7,16 @@ import asyncio
 import msgspec
 from litestar import Controller, Request, delete, get, post
 from litestar.datastructures import State
-from litestar.openapi.datastructures import ResponseSpec
 from litestar.params import FromPath
 from litestar.response import Response
 
 from storekeeper.api import answers
 from storekeeper.api.access import need_role
 from storekeeper.api.contract import Manager
-from storekeeper.api.routes import response
+from storekeeper.api.openapi import error_of
+from storekeeper.api.routes import no_parameters, response
 from storekeeper.credentials import Credential
-from storekeeper.document import ErrorMessage, ManagerResult, TokenInfo, TokenMade, TokenWish
+from storekeeper.document import ManagerResult, TokenInfo, TokenMade, TokenWish
 from storekeeper.errors import NoSuchObject, UsageError
 from storekeeper.merge.freshness import rfc3339
 
@@ -26,11 +26,7 @@ LIFETIME_S_MAX = 100 * 365 * 86400.0
 Asked = Request[None, None, State]
 
 
-def _told(description: str) -> ResponseSpec:
-    return ResponseSpec(ErrorMessage, description=description, generate_examples=False)
-
-
-FAILURES = {401: _told("There is no token"), 403: _told("The token is no administrator's")}
+FAILURES = {401: error_of("There is no token"), 403: error_of("The token is no administrator's")}
 
 
 class Tokens(Controller):
@@ -46,7 +42,7 @@ class Tokens(Controller):
         rows = [_info(one) for one in access.credentials() if one.kind == "person"]
         return response(answers.made(answers.encode(rows)))
 
-    @post("/", status_code=201, responses={**FAILURES, 400: _told("The body is no such wish")})
+    @post("/", status_code=201, responses={**FAILURES, 400: error_of("The body is no such wish")})
     async def make_token(self, request: Asked) -> Response[TokenMade]:
         """A new token, which is shown this once. The body: `role`, and `name` and `expires_s` if need be."""
         access = _manager(request).access
@@ -58,7 +54,9 @@ class Tokens(Controller):
         made = answers.made(answers.encode(TokenMade(**msgspec.structs.asdict(info), token=token)))
         return response(made._replace(status=201))
 
-    @delete("/{token_id:str}", status_code=200, responses={**FAILURES, 404: _told("There is no such token")})
+    @delete(
+        "/{token_id:str}", status_code=200, responses={**FAILURES, 404: error_of("There is no such token")}
+    )
     async def revoke_token(self, request: Asked, token_id: FromPath[str]) -> Response[ManagerResult]:
         """Revokes a token: it proves nothing from now on."""
         access = _manager(request).access
@@ -71,8 +69,7 @@ class Tokens(Controller):
 def _manager(request: Asked) -> Manager:
     """The manager, for an administrator."""
     need_role(request, "administrator")
-    if request.scope["query_string"]:
-        raise UsageError("This route takes no parameters; leave out the ? and what follows.")
+    no_parameters(request)
     manager: Manager = request.app.state.manager
     return manager
 
