@@ -46,7 +46,7 @@ class Ran(NamedTuple):
     output: str
 
 
-def build_kernel(directory: Path) -> Kernel:
+def build_kernel(directory: Path, modules: Sequence[str] = _BOOT_MODULES, init: Path = _INIT) -> Kernel:
     """Debian's newest kernel and an initramfs: static busybox, the modules that reach the root, the init."""
     found = [path.name.removeprefix("vmlinuz-") for path in Path("/boot").glob("vmlinuz-*")]
     whole = [release for release in found if (Path("/lib/modules") / release).is_dir()]
@@ -59,10 +59,10 @@ def build_kernel(directory: Path) -> Kernel:
         (tree / name).mkdir(parents=True, exist_ok=True)
     shutil.copy(busybox, tree / "bin/busybox")
     (tree / "bin/sh").symlink_to("busybox")
-    shutil.copy(_INIT, tree / "init")
+    shutil.copy(init, tree / "init")
     os.chmod(tree / "init", 0o755)
     order: dict[str, None] = {}
-    for module in _BOOT_MODULES:
+    for module in modules:
         asked = ["modprobe", "-S", release, "-D", module]
         lines = subprocess.run(asked, check=True, capture_output=True, text=True).stdout.splitlines()
         order.update({line.split()[1]: None for line in lines if line.startswith("insmod ")})

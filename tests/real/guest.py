@@ -10,7 +10,6 @@ from __future__ import annotations
 import fcntl
 import os
 import shlex
-import shutil
 import subprocess
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -18,6 +17,8 @@ from pathlib import Path
 from typing import NamedTuple
 
 import pytest
+
+from lab.guest import build_kernel
 
 BOOT_MODULES = ("9p", "9pnet_virtio", "virtio_pci", "overlay", "virtio_blk", "virtio_scsi", "sd_mod", "nvme")
 INIT = Path(__file__).with_name("guest_init.sh")
@@ -64,14 +65,14 @@ def boot(
     """
     exchange.mkdir(parents=True, exist_ok=True)
     console = exchange / "console"
-    release = _kernel_release()
+    kernel = build_kernel(exchange, BOOT_MODULES, INIT)
     load = f"modprobe -a {shlex.join(modules)}\n" if modules else ""
     (exchange / "script").write_text(load + script, encoding="utf-8")
     argv = [
         "qemu-system-x86_64", "-accel", "tcg,thread=multi", "-cpu", "max", "-smp", "2",
         "-m", str(memory_mib), "-nodefaults", "-no-reboot", "-display", "none",
         "-serial", f"file:{console}",
-        "-kernel", f"/boot/vmlinuz-{release}", "-initrd", str(_initramfs(exchange, release)),
+        "-kernel", str(kernel.image), "-initrd", str(kernel.initramfs),
         "-append", "console=ttyS0 quiet panic=-1",
         "-virtfs", "local,path=/,mount_tag=root,security_model=none,readonly=on,multidevs=remap",
         "-virtfs", f"local,path={exchange},mount_tag=exchange,security_model=none,multidevs=remap",
@@ -113,42 +114,3 @@ def shared_directory(factory: pytest.TempPathFactory, name: str) -> Iterator[Pat
     with (directory / "lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         yield directory
-
-
-def _kernel_release() -> str:
-    """The newest kernel that is installed whole: its image and its modules."""
-    found = [path.name.removeprefix("vmlinuz-") for path in Path("/boot").glob("vmlinuz-*")]
-    whole = [release for release in found if (Path("/lib/modules") / release).is_dir()]
-    if not whole:
-        raise GuestFailed("no kernel for guests: apt-get install linux-image-amd64")
-    return max(whole)
-
-
-def _initramfs(directory: Path, release: str) -> Path:
-    """Builds the initramfs: static busybox, the modules that reach the root filesystem, and INIT."""
-    tree = directory / "initramfs"
-    for name in ("bin", "proc", "sys", "dev", "host", "over", "root", "lib"):
-        (tree / name).mkdir(parents=True, exist_ok=True)
-    busybox = shutil.which("busybox")
-    assert busybox
-    shutil.copy(busybox, tree / "bin/busybox")
-    (tree / "bin/sh").symlink_to("busybox")
-    shutil.copy(INIT, tree / "init")
-    os.chmod(tree / "init", 0o755)
-    order: dict[str, None] = {}
-    for module in BOOT_MODULES:
-        lines = subprocess.run(
-            ["modprobe", "-S", release, "-D", module], check=True, capture_output=True, text=True
-        ).stdout.splitlines()
-        order.update({line.split()[1]: None for line in lines if line.startswith("insmod ")})
-    for file in order:
-        shutil.copy(file, tree / "lib")
-    (tree / "modules").write_text("".join(f"/lib/{Path(file).name}\n" for file in order))
-    archive = directory / "initramfs.cpio"
-    names = "\n".join(str(path.relative_to(tree)) for path in sorted(tree.rglob("*")))
-    with archive.open("wb") as out:
-        subprocess.run(
-            ["cpio", "-o", "-H", "newc", "--quiet"], cwd=tree, input=names.encode(), stdout=out, check=True
-        )
-    shutil.rmtree(tree)
-    return archive
