@@ -135,7 +135,31 @@ def test_a_quiet_stream_has_a_comment_now_and_then(
         assert any(block == ":\n\n" for block in stream.blocks())
 
 
-def test_after_long_enough_the_stream_ends_so_that_access_is_asked_again(
+def test_a_stream_ends_when_its_token_is_revoked_before_any_further_change(
+    manager: StandIn, url: str
+) -> None:
+    made, token = manager.access.make("person")
+    with Stream(url, Authorization=f"Bearer {token}") as stream:
+        assert stream.event()[0] == "reset"
+        manager.call(manager.access.revoke, made.credential_id)
+        publish(manager, "e1")
+        assert stream.event()[0] == "end"
+
+
+def test_a_quiet_stream_ends_soon_after_its_token(
+    manager: StandIn, url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(events, "COMMENT_EVERY_S", 0.01)
+    made, token = manager.access.make("person")
+    with Stream(url) as free, Stream(url, Authorization=f"Bearer {token}") as stream:
+        assert stream.event()[0] == "reset"
+        manager.call(manager.access.revoke, made.credential_id)
+        assert stream.event()[0] == "end"
+        publish(manager, "e1")
+        assert [free.event()[0] for _ in "ab"] == ["reset", "change"]
+
+
+def test_after_long_enough_the_stream_ends_and_the_client_comes_back(
     url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(events, "LONGEST_S", 0.05)

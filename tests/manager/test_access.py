@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from storekeeper.credentials import Principal, parsed
+from storekeeper.credentials import NOBODY, Principal, parsed
 from storekeeper.errors import NotAuthenticated, Refused
 from storekeeper.manager.access import FIRST_TOKEN_FILE, REFRESH_S, Access, directory_of
 from tests.manager.kept import Kept
@@ -83,6 +83,17 @@ def test_a_revoked_token_is_nobodys_at_once(access: Access) -> None:
     assert not access.revoke(credential.credential_id)
     with pytest.raises(NotAuthenticated):
         access.principal(token)
+
+
+def test_who_was_let_in_is_admitted_for_as_long_as_the_credential_holds(access: Access, clock: Clock) -> None:
+    lasting, brief = access.make("person")[0], access.make("person", lifetime_s=60)[0]
+    assert access.admits(Principal("person", lasting))
+    assert access.admits(Principal("person", brief))
+    clock.now += 60
+    access.revoke(lasting.credential_id)
+    assert not access.admits(Principal("person", lasting))
+    assert not access.admits(Principal("person", brief))
+    assert access.admits(NOBODY)
 
 
 def test_credentials_hold_over_a_restart(access: Access, kept: Kept, clock: Clock) -> None:

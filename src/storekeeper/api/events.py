@@ -1,7 +1,8 @@
 """What changes in a document, as it changes: server-sent events.
 
 The stream is a bare ASGI answer. It holds a place in the manager's feed and no copy of anything, and ends
-when the client leaves, does not read, the storage is gone or the server stops.
+when the client leaves or does not read, when its credential holds no more, the storage is gone or the server
+stops.
 
 Format: HTML Living Standard, 9.2 Server-sent events.
 """
@@ -20,6 +21,7 @@ from litestar.params import FromPath
 from litestar.response.base import ASGIResponse
 from litestar.types import Receive, Scope, Send
 
+from storekeeper.api.access import principal_of
 from storekeeper.api.answers import encode
 from storekeeper.api.contract import ABORT, HEAD, Manager
 from storekeeper.api.listing import parameters
@@ -30,11 +32,12 @@ from storekeeper.manager.events import Change, Feed
 
 # After this a client comes back by itself when the stream was lost.
 RETRY_MS = 2000
-# A comment this often keeps proxies from closing a quiet stream, and shows the client that it lives.
+# A comment this often keeps proxies from closing a quiet stream, and shows the client that it lives. As often
+# it is asked whether the client may still follow.
 COMMENT_EVERY_S = 15.0
 # A client that takes nothing for so long is cut off.
 SLOWEST_S = 30.0
-# Then a stream ends and the client comes back, so that whether it may follow is asked again.
+# Then a stream ends and the client comes back, to whichever manager has time for it.
 LONGEST_S = 3600.0
 # What is given to the connection at once, and so at most waits there for a slow client.
 PIECE_BYTES = 64 << 10
@@ -77,7 +80,8 @@ class Events(Controller):
         feed = manager.events.feed(image_storage_id)
         if feed is None:
             raise NoSuchObject("image storage", image_storage_id, manager.storages())
-        return _Stream(feed, after)
+        principal = principal_of(request)
+        return _Stream(feed, after, lambda: manager.access.admits(principal))
 
 
 def _after(request: Request[None, None, State]) -> str:
@@ -92,10 +96,11 @@ def _after(request: Request[None, None, State]) -> str:
 class _Stream(ASGIResponse):
     """One client that follows one feed."""
 
-    def __init__(self, feed: Feed, after: str) -> None:
+    def __init__(self, feed: Feed, after: str, admitted: Callable[[], bool]) -> None:
         super().__init__(media_type="text/event-stream")
         self._feed = feed
         self._after = after
+        self._admitted = admitted
         self._wake = asyncio.Event()
         self._over = False
 
@@ -131,7 +136,7 @@ class _Stream(ASGIResponse):
     async def _follow(self, send: Send) -> None:
         place = self._feed.place_of(self._after) if self._after else None
         pending = _BEGIN
-        while True:
+        while self._admitted():
             self._wake.clear()
             news = self._feed.since(place) if place is not None else None
             if news is None:

@@ -93,6 +93,13 @@ class Access:
             await asyncio.to_thread(self._replace, principal.credential)
         return principal
 
+    def admits(self, principal: Principal) -> bool:
+        """Whether who was let in still would be. Nobody has no credential that could end."""
+        credential = principal.credential
+        return credential is None or (
+            credential.credential_id in self._known and credential.holds(self._clock())
+        )
+
     def _refreshable(self) -> bool:
         # A clock set back must not stop it.
         now = self._clock()
