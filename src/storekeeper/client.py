@@ -167,6 +167,10 @@ class Client:
         """All hosts and their states."""
         return list(self._all("/hosts", HostBasicInfo))
 
+    def host_infos(self) -> list[HostInfo]:
+        """All that is known of all hosts."""
+        return list(self._all("/hosts", HostInfo, {"fields": [",".join(HostInfo.__struct_fields__)]}))
+
     def host(self, host_id: str) -> HostInfo:
         """All that is known of a host."""
         return self._decoded(f"/hosts/{_quoted(host_id)}", HostInfo)

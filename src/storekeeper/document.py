@@ -176,6 +176,12 @@ class HostInfo(Struct, frozen=True, kw_only=True):
     last_report: str
 
 
+class HostRow(HostInfo, frozen=True, kw_only=True):
+    """What a row of `GET /hosts` has where more `fields` are asked for."""
+
+    status: HostState
+
+
 class JoinToken(Struct, frozen=True, kw_only=True):
     """With which one machine may become a host, once. `fingerprint`: of the manager's certificate, to pin;
     `""` without one.

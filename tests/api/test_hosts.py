@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from typing import get_type_hints
+
 import pytest
 
 from storekeeper.api import create_app
 from storekeeper.client import Client
 from storekeeper.declaration import ImageStorage
+from storekeeper.document import HostInfo
 from storekeeper.errors import NotThere
 from storekeeper.merge.hosts import HostReport
 from storekeeper.merge.truth import HostView
@@ -35,6 +38,18 @@ def test_the_list_takes_the_parameters_of_lists() -> None:
     assert ask(app, "/hosts?colour=red").status == 400
 
 
+def test_all_that_is_known_of_hosts_may_be_asked_of_the_list() -> None:
+    app = create_app(TWO)
+    fields = ",".join(get_type_hints(HostInfo))
+    assert ask(app, f"/hosts?fields={fields}").json == [
+        ask(app, f"/hosts/{name}").json for name in ("h1", "h2")
+    ]
+    assert ask(app, "/hosts?agent_version=1.2.3").json == [{"host_id": "h1", "status": "running"}]
+    assert ask(app, "/hosts?fields=status,host_address&image_storages=internal&limit=1").json == [
+        {"status": "running", "host_address": "192.0.2.1"}
+    ]
+
+
 def test_a_host_is_told_in_full_with_its_numbers_as_text() -> None:
     answer = ask(create_app(TWO), "/hosts/h1").json
     assert answer == {
@@ -58,6 +73,7 @@ def test_hosts_are_known_before_anything_was_looked_at() -> None:
 def test_the_client_asks_for_them() -> None:
     with served(TWO) as url, Client(url) as client:
         assert [row.host_id for row in client.hosts()] == ["h1", "h2"]
+        assert client.host_infos() == [client.host("h1"), client.host("h2")]
         assert client.host("h2").current_state == "unknown"
         with pytest.raises(NotThere, match="'h3'"):
             client.host("h3")

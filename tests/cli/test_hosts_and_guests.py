@@ -12,7 +12,7 @@ from storekeeper.cli import run
 from storekeeper.declaration import ImageStorage
 from storekeeper.document import GuestBasicInfo, HostInfo
 from storekeeper.errors import EXIT_FINE
-from storekeeper.merge.hosts import HostReport
+from storekeeper.merge.hosts import HostReport, Known
 from storekeeper.merge.truth import HostView, Look
 from storekeeper.observation import Fact, Guest, Machine, Seen
 from tests.api.standin import SEEN_AT, StandIn, knows, served
@@ -33,6 +33,26 @@ idle   normal  stopped  -
 def look(source: str, *facts: Fact) -> Look:
     seen = Seen(source=source, scope="", facts={fact.key: fact for fact in facts})
     return Look(seen=seen, at=SEEN_AT, good_at=SEEN_AT)
+
+
+class Counting(StandIn):
+    """Counts how often it is asked what the hosts told."""
+
+    asked = 0
+
+    def known(self) -> Known:
+        self.asked += 1
+        return super().known()
+
+
+def test_however_many_hosts_there_are_they_are_asked_for_once() -> None:
+    manager = Counting()
+    manager.knows = knows(
+        ImageStorage(image_storage_id="internal", hosts=tuple(f"h{n}" for n in range(100)), volumes=())
+    )
+    with served(manager) as url:
+        assert run(["hosts", "--manager", url]) == EXIT_FINE
+    assert manager.asked == 1
 
 
 @pytest.fixture(scope="module")

@@ -64,7 +64,7 @@ def test_a_machine_that_claims_a_running_hosts_id_is_told_of_and_so_is_one_that_
 def test_what_a_host_and_its_agent_said_of_themselves_is_shown() -> None:
     said = HostReport(host_id="h1", version="0.3.0", address="192.0.2.7")
     declaration = replace(DECLARED, hosts={"h1": Host(host_id="h1", description="rack 2")})
-    info = host_info("h1", known(host(), report=said, declaration=declaration))
+    info = host_info("h1", known(host(), report=said, declaration=declaration), ["s"])
     assert (info.agent_version, info.host_address, info.description) == ("0.3.0", "192.0.2.7", "rack 2")
     assert (info.image_storages, info.last_report) == (["s"], "2027-01-15T08:00:00+00:00")
 
@@ -74,15 +74,15 @@ def test_the_machine_is_shown_with_numbers_as_text_and_ram_in_mb() -> None:
         key="machine", cpu_type="AMD EPYC 7302", physical_cores=16, physical_ram_bytes=(64 << 30) + 1,
         hypervisor="qemu 9.2", kernel="6.12",
     )  # fmt: skip
-    info = host_info("h1", known(host(look("machine", "", machine))))
+    info = host_info("h1", known(host(look("machine", "", machine))), [])
     assert (info.cpu_type, info.hypervisor) == ("AMD EPYC 7302", "qemu 9.2")
     assert (info.physical_cores, info.physical_ram) == ("16", "65536")
     unknown = replace(machine, physical_cores=UNKNOWN, physical_ram_bytes=UNKNOWN)
-    info = host_info("h1", known(host(look("machine", "", unknown))))
+    info = host_info("h1", known(host(look("machine", "", unknown))), [])
     assert (info.physical_cores, info.physical_ram) == ("", "")
 
 
 def test_what_was_never_told_is_empty() -> None:
-    info = host_info("h1", known())
+    info = host_info("h1", known(), [])
     assert (info.hypervisor, info.cpu_type, info.physical_cores, info.physical_ram) == ("", "", "", "")
     assert (info.last_report, info.agent_version, info.current_state) == ("", "", "unknown")

@@ -68,8 +68,8 @@ def parameters(query_string: bytes) -> list[tuple[str, str]]:
         ) from error
 
 
-def query(query_string: bytes, row: type[Struct]) -> Query:
-    """What a query string asks of rows of this type.
+def query(query_string: bytes, row: type[Struct], fields: tuple[str, ...] = ()) -> Query:
+    """What a query string asks of rows of this type; of these fields where it names none.
 
     Raises:
         UsageError: an unknown parameter or field, a value that cannot be meant, one given twice.
@@ -80,7 +80,7 @@ def query(query_string: bytes, row: type[Struct]) -> Query:
     known = get_type_hints(row)
     limit = _limit(_one(given, "limit"))
     sort = _one(given, "sort") or ""
-    fields = _one(given, "fields")
+    named = _one(given, "fields")
     after = _one(given, "after")
     for name in given:
         if name not in known:
@@ -97,7 +97,7 @@ def query(query_string: bytes, row: type[Struct]) -> Query:
         after=None if after is None else _place(after, sort, _plain_type(known.get(field, str))),
         sort=field,
         descending=descending,
-        fields=_fields(fields, known),
+        fields=fields if named is None else _fields(named, known),
         filters=given,
     )
 
@@ -173,9 +173,7 @@ def _limit(text: str | None) -> int:
     return int(text)
 
 
-def _fields(text: str | None, known: dict[str, Any]) -> tuple[str, ...]:
-    if text is None:
-        return ()
+def _fields(text: str, known: dict[str, Any]) -> tuple[str, ...]:
     names = tuple(dict.fromkeys(text.split(",")))
     for name in names:
         if name not in known:

@@ -182,10 +182,10 @@ def _prepared(request: Asked, published: Published) -> Response[Any]:
     return response(answers.document(published, accept_encoding, if_none_match))
 
 
-async def paged(request: Asked, row: type[Struct], rows: Rows) -> Response[Any]:
-    """The page of rows that the request's query asks for."""
+async def paged(request: Asked, row: type[Struct], rows: Rows, fields: tuple[str, ...] = ()) -> Response[Any]:
+    """The page of rows that the request's query asks for. `fields`: those of a row where it names none."""
     query_string = request.scope["query_string"]
-    asked = query(query_string, row)
+    asked = query(query_string, row, fields)
 
     def made() -> tuple[bytes, str]:
         found = page(rows, asked, query_string)

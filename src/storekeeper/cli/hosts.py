@@ -29,7 +29,7 @@ COLUMNS = (
 @rendered
 def command(client: Client, view: View) -> None:
     """List the hosts, then what is wrong with them."""
-    rows: Any = () if view.columns == "help" else [client.host(row.host_id) for row in client.hosts()]
+    rows: Any = () if view.columns == "help" else client.host_infos()
     if listing(rows, COLUMNS, tuple(get_type_hints(HostInfo)), view):
         for row in rows:
             if row.error_msg:

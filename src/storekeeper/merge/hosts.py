@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 from msgspec import Struct
 
@@ -70,8 +70,8 @@ def host_state(host_id: str, known: Known) -> tuple[HostState, str]:
     return ("unavailable" if heard_now or listened else "unknown"), text
 
 
-def host_info(host_id: str, known: Known) -> HostInfo:
-    """All that is known of one host."""
+def host_info(host_id: str, known: Known, image_storages: Sequence[str]) -> HostInfo:
+    """All that is known of one host. `image_storages`: those that it is linked to, as of `hosts_of`."""
     state, text = host_state(host_id, known)
     report = known.reports.get(host_id) or HostReport(host_id=host_id)
     view = known.views.get(host_id) or HostView(host_id=host_id, looks={})
@@ -88,7 +88,7 @@ def host_info(host_id: str, known: Known) -> HostInfo:
         desired_state="running",
         current_state=state,
         error_msg=text,
-        image_storages=hosts_of(known.declaration).get(host_id, []),
+        image_storages=list(image_storages),
         agent_version=report.version,
         last_report=rfc3339(view.reported_at),
     )
