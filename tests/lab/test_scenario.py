@@ -8,7 +8,8 @@ import pytest
 
 from lab.errors import ScenarioError
 from lab.scenario import parse, read
-from lab.verbs import KillBricks, PowerOff
+from lab.verbs.gluster import KillBricks
+from lab.verbs.hosts import PowerOff
 
 SCENARIOS = sorted((Path(__file__).parents[2] / "lab/scenarios").glob("*.toml"))
 
