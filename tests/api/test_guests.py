@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
+
 import pytest
+from msgspec.structs import replace
 
 from storekeeper.api import create_app
+from storekeeper.api.guests import GuestsKept
 from storekeeper.client import Client
 from storekeeper.declaration import ImageStorage
 from storekeeper.merge.truth import HostView, Look
@@ -68,6 +72,31 @@ def test_an_unknown_guest_is_404(manager: StandIn) -> None:
     answer = ask(create_app(manager), "/guests/coru")
     assert (answer.status, answer.json["code"]) == (404, "not-found")
     assert "'corus'" in answer.json["message"]
+
+
+def test_guests_are_made_once_for_each_truth(manager: StandIn) -> None:
+    async def asked() -> None:
+        kept, truth, known = GuestsKept(), manager.truth(), manager.known()
+        first, *same = await asyncio.gather(*(kept.of(truth, known) for _ in range(3)))
+        assert all(guests is first for guests in same)
+        assert await kept.of(replace(truth), known) is not first
+
+    asyncio.run(asked())
+
+
+def test_guests_are_made_anew_when_time_alone_changed_what_is_known_of_them(manager: StandIn) -> None:
+    async def asked() -> None:
+        kept, truth, known = GuestsKept(), manager.truth(), manager.known()
+        first = await kept.of(truth, known)
+        assert first.basic("uuid-corus").current_state == "running"
+        assert await kept.of(truth, replace(known, now=first.valid_until - 0.1)) is first
+        for now in (first.valid_until, known.now - 1.0):
+            anew = await kept.of(truth, replace(known, now=now))
+            assert anew is not first
+        silent = await kept.of(truth, replace(known, now=first.valid_until))
+        assert silent.basic("uuid-corus").current_state == "unknown"
+
+    asyncio.run(asked())
 
 
 def test_before_anything_was_looked_at_guests_are_not_known(manager: StandIn) -> None:

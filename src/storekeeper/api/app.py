@@ -17,7 +17,7 @@ from storekeeper.api.contract import Manager
 from storekeeper.api.declaring import Declaring
 from storekeeper.api.door import door, our_fault
 from storekeeper.api.events import Events
-from storekeeper.api.guests import Guests
+from storekeeper.api.guests import Guests, GuestsKept
 from storekeeper.api.hosts import Hosts
 from storekeeper.api.joining import Joining
 from storekeeper.api.openapi import NO_SUCH_ROUTE, AnyRequest, Prepared, config
@@ -60,7 +60,7 @@ def behind_the_door(manager: Manager, manager_id: str = "") -> ASGIApp:
                 ],
             )
         ],
-        state=State({"manager": manager, "manager_id": manager_id}),
+        state=State({"manager": manager, "manager_id": manager_id, "guests": GuestsKept()}),
         openapi_config=config(prepared),
         exception_handlers={StorekeeperError: _told, HTTPException: _translated, Exception: _hidden},
         logging_config=None,

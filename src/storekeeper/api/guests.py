@@ -16,6 +16,28 @@ from storekeeper.api.routes import FAILURES, Asked, no_parameters, paged, ready,
 from storekeeper.document import GuestBasicInfo, GuestInfo
 from storekeeper.errors import Conflict, NoSuchObject
 from storekeeper.merge.guests import Guests as AllGuests
+from storekeeper.merge.hosts import Known
+from storekeeper.merge.truth import Truth
+
+
+class GuestsKept:
+    """All guests, made once for each truth, and again when time alone made them others."""
+
+    def __init__(self) -> None:
+        self._one_at_a_time = asyncio.Lock()
+        self._kept: tuple[Truth, float, AllGuests] | None = None
+
+    async def of(self, truth: Truth, known: Known) -> AllGuests:
+        """All guests of this truth, which is another one whenever a host told anything."""
+        async with self._one_at_a_time:
+            if self._kept is not None:
+                kept_truth, since, guests = self._kept
+                if kept_truth is truth and since <= known.now < guests.valid_until:
+                    return guests
+            # One pass over all images: in a thread.
+            guests = await asyncio.to_thread(AllGuests, known.declaration, known.views, truth, known.now)
+            self._kept = (truth, known.now, guests)
+            return guests
 
 
 class Guests(Controller):
@@ -28,7 +50,7 @@ class Guests(Controller):
     async def list_guests(self, request: Asked) -> Response[list[GuestBasicInfo]]:
         """All guests of all hosts, one for each UUID."""
         guests = await _guests(request)
-        keys = [(definitions[0].guest.key, key) for key, definitions in guests.definitions.items()]
+        keys = ((name, key) for name, keys in guests.keys.items() for key in keys)
         return await paged(
             request, GuestBasicInfo, Rows(keys, ("guest_id",), lambda key: guests.basic(key[1]))
         )
@@ -40,8 +62,7 @@ class Guests(Controller):
         guests = await _guests(request)
         named = guests.named(guest_id)
         if not named:
-            names = {definitions[0].guest.key for definitions in guests.definitions.values()}
-            raise await asyncio.to_thread(NoSuchObject, "guest", guest_id, tuple(sorted(names)))
+            raise await asyncio.to_thread(NoSuchObject, "guest", guest_id, tuple(guests.keys))
         if len(named) > 1:
             raise Conflict(
                 f"{len(named)} guests have this name; ask by UUID: {', '.join(sorted(named)[:8])}."
@@ -50,6 +71,5 @@ class Guests(Controller):
 
 
 async def _guests(request: Asked) -> AllGuests:
-    truth, known = ready(request).truth(), known_of(request)
-    # One pass over all images: in a thread.
-    return await asyncio.to_thread(AllGuests, known.declaration, known.views, truth, known.now)
+    kept: GuestsKept = request.app.state.guests
+    return await kept.of(ready(request).truth(), known_of(request))

@@ -25,7 +25,7 @@ GuestType = Literal["normal", "template", "clone", "volatile"]
 ImageRef = tuple[str, str, str]
 
 
-class Definition(Struct, frozen=True):
+class Definition(Struct, frozen=True, gc=False):
     """A guest as one host defines it. `state` is `unknown` where the host's last answer is too old;
     `was`: what it was then.
     """
@@ -43,7 +43,11 @@ class Definition(Struct, frozen=True):
 
 
 class Guests:
-    """All guests of all declared hosts at one time."""
+    """All guests of all declared hosts at one time, the same until `valid_until` if no report comes.
+
+    `definitions` by the guest's key, which is its UUID, first that whose host's word counts. `keys`: of all
+    guests of a name.
+    """
 
     def __init__(
         self, declaration: Declaration, views: Mapping[str, HostView], truth: Truth, now: float
@@ -58,8 +62,12 @@ class Guests:
         for host_id in sorted(self._storages.keys() | declaration.hosts.keys()):
             for each in _definitions(views.get(host_id), horizon):
                 self.definitions.setdefault(each.guest.unique_id or each.guest.key, []).append(each)
-        for definitions in self.definitions.values():
+        self.valid_until = horizon.until
+        self.keys: dict[str, list[str]] = {}
+        for key, definitions in self.definitions.items():
             definitions.sort(key=lambda each: each.rank)
+            self.keys.setdefault(definitions[0].guest.key, []).append(key)
+        self._basics: dict[str, GuestBasicInfo] = {}
         self._images: dict[str, list[tuple[ImageRef, ImageTruth]]] = {}
         self._owners: dict[ImageRef, tuple[str, ...]] = {}
         self._clones: dict[ImageRef, set[str]] = {}
@@ -80,12 +88,15 @@ class Guests:
 
     def named(self, guest_id: str) -> list[str]:
         """The keys of the guests that have this name, or this UUID."""
-        if guest_id in self.definitions:
-            return [guest_id]
-        return [key for key, definitions in self.definitions.items() if definitions[0].guest.key == guest_id]
+        return [guest_id] if guest_id in self.definitions else self.keys.get(guest_id, [])
 
     def basic(self, key: str) -> GuestBasicInfo:
         """One guest as the list shows it."""
+        if key not in self._basics:
+            self._basics[key] = self._basic(key)
+        return self._basics[key]
+
+    def _basic(self, key: str) -> GuestBasicInfo:
         first = self.definitions[key][0]
         runs = first.state in _ON_A_HOST or (first.state == "unknown" and first.was in _ON_A_HOST)
         return GuestBasicInfo(
