@@ -223,7 +223,12 @@ class TokenMade(Struct, frozen=True, kw_only=True):
 
 
 class GuestBasicInfo(Struct, frozen=True, kw_only=True):
-    """One row of `GET /guests`. `current_host` is `""` where it does not run."""
+    """One row of `GET /guests`. `current_host` is `""` where it does not run.
+
+    Always `""`, since no host can tell: `pool_id`, the share of hosts' CPUs and RAM that a VDI manager gave
+    the guest (no storage pool of libvirt's), and `desired_state`, what that manager was asked to make of it
+    (libvirt's autostart only says what happens when the host boots).
+    """
 
     guest_id: str
     guest_type: Literal["normal", "template", "clone", "volatile"]
@@ -234,8 +239,8 @@ class GuestBasicInfo(Struct, frozen=True, kw_only=True):
 
 
 class GuestInfo(Struct, frozen=True, kw_only=True):
-    """The answer to `GET /guests/{id}`. `disk_list`: its images and clones; `direct_disk_list`: disks given
-    to it whole.
+    """The answer to `GET /guests/{id}`. `pool_id` and `desired_state` as in GuestBasicInfo. `disk_list`: its
+    images and clones; `direct_disk_list`: disks given to it whole.
     """
 
     guest_id: str
