@@ -14,25 +14,27 @@ from typing import Any, TypeVar
 from uuid import uuid4
 
 import msgspec
-from msgspec.structs import asdict, replace
+from msgspec.structs import asdict
 from sqlalchemy import ColumnElement, Connection, Engine, Table, bindparam, delete, func, select
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 
 from storekeeper.credentials import Credential
 from storekeeper.database.listening import Subject, listen, notify
+from storekeeper.database.steps import Applied, Forgotten, scope_of, whole
 from storekeeper.database.tables import CREDENTIALS, FACTS, HOSTS, IMAGE_STORAGES, LOOKS, MEMORY
 from storekeeper.declaration import Declared, Host, ImageStorage
 from storekeeper.errors import StoreError
 from storekeeper.merge.truth import HostView, Look, Memory
 from storekeeper.observation import Fact, Fault, Seen
-from storekeeper.report import Changes
 
 # Execution option of a writing transaction: whether it must survive a power cut.
 DURABLE = "storekeeper_durable"
 # Held by whoever changes what is declared; any number that nobody else uses.
 DECLARING_LOCK = 0x53746F72_00000002
 READ_AT_ONCE = 5_000
+
+__all__ = ["Applied", "Forgotten", "Store", "whole"]
 
 _encode = msgspec.msgpack.Encoder().encode
 _decode_fact = msgspec.msgpack.Decoder(Fact).decode
@@ -42,37 +44,6 @@ _decode_memory = msgspec.msgpack.Decoder(Memory).decode
 Row = dict[str, Any]
 ScopeKey = tuple[str, str, str]
 One = TypeVar("One", ImageStorage, Host)
-
-
-class Applied(msgspec.Struct, frozen=True, kw_only=True):
-    """A report as the manager applied it: what to write so that the store holds the same look."""
-
-    host_id: str
-    changes: Changes
-    look: Look
-
-
-class Forgotten(msgspec.Struct, frozen=True, kw_only=True):
-    """A look that the manager dropped."""
-
-    host_id: str
-    source: str
-    scope: str
-
-
-def whole(steps: Iterable[Applied | Forgotten]) -> list[Applied | Forgotten]:
-    """The same end as one full write a scope: what is to be tried again after a write that failed."""
-    last = {_scope(each): each for each in steps}
-    return [
-        replace(each, changes=replace(each.changes, full=True)) if isinstance(each, Applied) else each
-        for each in last.values()
-    ]
-
-
-def _scope(step: Applied | Forgotten) -> ScopeKey:
-    if isinstance(step, Applied):
-        return step.host_id, step.changes.source, step.changes.scope
-    return step.host_id, step.source, step.scope
 
 
 class Store:
@@ -264,7 +235,7 @@ class _Batch:
         self._facts: dict[ScopeKey, dict[str, Fact | None]] = {}
 
     def add(self, step: Applied | Forgotten) -> None:
-        scope = _scope(step)
+        scope = scope_of(step)
         if isinstance(step, Forgotten):
             self.looks.pop(scope, None)
             self.forgotten.add(scope)
