@@ -29,7 +29,9 @@ def refusal(error: StorekeeperError) -> web.Response:
 
 
 class StandInManager:
-    """`before` and `after`: what is answered instead, before or after a report was applied."""
+    """`before` and `after`: what is answered instead, before or after a report was applied; `before_scopes`:
+    to each question for scopes.
+    """
 
     def __init__(self) -> None:
         self.sequence = Sequence()
@@ -40,6 +42,7 @@ class StandInManager:
         self.rescoped = asyncio.Event()
         self.before: list[Trouble] = []
         self.after: list[Trouble] = []
+        self.before_scopes: Trouble = lambda: None
         self.came = asyncio.Event()
         self.machine_ids: list[str] = []
 
@@ -84,7 +87,8 @@ class StandInManager:
             self.came.set()
         if self.after and (answer := self.after.pop(0)()) is not None:
             return answer
-        acknowledged = Acknowledged(run=report.run, number=report.number, scopes="")
+        version = self.scopes.version if self.scopes else ""
+        acknowledged = Acknowledged(run=report.run, number=report.number, scopes=version)
         return web.Response(body=msgspec.json.encode(acknowledged))
 
     def rescope(self, scopes: Scopes) -> None:
@@ -93,6 +97,8 @@ class StandInManager:
 
     async def tell_scopes(self, request: web.Request) -> web.StreamResponse:
         self.token(request)
+        if (answer := self.before_scopes()) is not None:
+            return answer
         while self.scopes is None or self.scopes.version == request.query["after"]:
             self.rescoped.clear()
             with suppress(TimeoutError):

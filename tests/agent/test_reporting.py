@@ -5,20 +5,24 @@ from __future__ import annotations
 import asyncio
 import signal
 import sys
+import time
 from collections.abc import Callable, Coroutine
 from pathlib import Path
 
+from aiohttp import web
 from msgspec.structs import replace
 
+from storekeeper.agent.delivery import LONGEST_PAUSE_S
 from storekeeper.agent.joining import StateDirectory
 from storekeeper.agent.reporting import told_pauses
+from storekeeper.errors import NotKnown, Refused
 from storekeeper.manager.reports import Sequence
 from storekeeper.merge.truth import HostView
 from storekeeper.observation import Space
 from storekeeper.report import Scopes
 from storekeeper.sources import SOURCES
 from storekeeper.sources.contract import Scope
-from tests.agent.stand_in_manager import JOIN_TOKEN, StandInManager
+from tests.agent.stand_in_manager import JOIN_TOKEN, StandInManager, refusal
 
 COMMAND = Path(sys.executable).with_name("storekeeper")
 
@@ -136,6 +140,30 @@ def test_every_look_is_told_though_nothing_changed_at_the_managers_pace(tmp_path
 
         await site.manager.until(lambda: len(looks()) >= 3)
         assert set(looks()) == {0}
+        await site.end(agent)
+
+    at_site(tmp_path, scenario)
+
+
+def test_a_report_that_tells_of_other_scopes_ends_the_pause_before_they_are_asked_for(
+    tmp_path: Path,
+) -> None:
+    async def scenario(site: Site) -> None:
+        manager, refused = site.manager, [False]
+
+        def not_before_a_report() -> web.StreamResponse | None:
+            # Someone has to put this right, which is tried again after 15 s at the soonest.
+            refused[0] |= not manager.reports
+            return None if manager.reports else refusal(Refused("not now"))
+
+        manager.rescope(scopes("1", tmp_path))
+        manager.before_scopes = not_before_a_report
+        manager.before = [lambda: None if refused[0] else refusal(NotKnown("soon"))] * 100
+        agent = await site.start("--join", JOIN_TOKEN)
+        await manager.until(lambda: bool(manager.reports))
+        reported_at = time.monotonic()
+        await manager.until(lambda: ("space", "s/a") in site.seen())
+        assert time.monotonic() - reported_at < LONGEST_PAUSE_S / 3
         await site.end(agent)
 
     at_site(tmp_path, scenario)

@@ -68,12 +68,15 @@ class Delivery:
         outbox: Outbox,
         send: Callable[[Report], Awaitable[Acknowledged]],
         *,
+        acknowledged: Callable[[Acknowledged], None] = lambda _: None,
         chance: Callable[[], float] = random.random,
         sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
     ) -> None:
+        """`acknowledged` hears each good answer."""
         self.outbox = outbox
         self.every_s = REPORT_EVERY_S
         self._send = send
+        self._acknowledged = acknowledged
         self._chance = chance
         self._sleep = sleep
         self._looked = asyncio.Event()
@@ -133,6 +136,7 @@ class Delivery:
                 await self._sleep(slow_s(self._chance()))
             else:
                 self.outbox.acknowledged(answer)
+                self._acknowledged(answer)
                 self._saying.over()
                 return
 

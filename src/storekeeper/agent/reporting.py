@@ -6,6 +6,7 @@ import asyncio
 import random
 import time
 from collections.abc import Mapping
+from contextlib import suppress
 
 import structlog
 
@@ -18,7 +19,7 @@ from storekeeper.agent.joining import Membership, StateDirectory, boot_id, diges
 from storekeeper.agent.outbox import Identity, Outbox
 from storekeeper.errors import NotKnown, StorekeeperError
 from storekeeper.host.workers import Workers
-from storekeeper.report import Scopes
+from storekeeper.report import Acknowledged, Scopes
 from storekeeper.sources import SOURCES, paced
 from storekeeper.sources.contract import Source
 
@@ -52,10 +53,11 @@ class Reporting:
             host_id=host_id, version=__version__, machine_id=machine_id(), boot_id=boot_id(),
             run=state.next_run(),
         )  # fmt: skip
-        self._delivery = Delivery(Outbox(identity), channel.report)
+        self._delivery = Delivery(Outbox(identity), channel.report, acknowledged=self._acknowledged)
         self._workers = Workers()
         self._agent = Agent(WorkerAsker(self._workers), self._delivery.look, SOURCES)
         self._version = ""
+        self._other_version = asyncio.Event()
 
     async def run(self) -> None:
         """Looks and reports until cancelled.
@@ -91,10 +93,21 @@ class Reporting:
         self._agent.pace(told_pauses(scopes.every_s))
         self._agent.rescope(known)
 
+    def _acknowledged(self, answer: Acknowledged) -> None:
+        # A manager that is back is asked at once: its reports find that out sooner than this question.
+        if answer.scopes != self._version:
+            self._other_version.set()
+
+    async def _other_version_within(self, limit_s: float) -> None:
+        with suppress(TimeoutError):
+            async with asyncio.timeout(limit_s):
+                await self._other_version.wait()
+
     async def _follow_scopes(self) -> None:
         failures = 0
         saying = Saying("Not told where to look; looking where it was told last")
         while True:
+            self._other_version.clear()
             asked_at = time.monotonic()
             try:
                 scopes = await self._channel.scopes(self._version)
@@ -104,11 +117,11 @@ class Reporting:
             except NotKnown as error:
                 failures += 1
                 saying.trouble(error)
-                await asyncio.sleep(pause_s(failures, random.random()))  # noqa: S311  no secret
+                await self._other_version_within(pause_s(failures, random.random()))  # noqa: S311  no secret
                 continue
             except StorekeeperError as error:
                 saying.trouble(error)
-                await asyncio.sleep(slow_s(random.random()))  # noqa: S311
+                await self._other_version_within(slow_s(random.random()))  # noqa: S311
                 continue
             failures = 0
             saying.over()
