@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pytest
 
+from storekeeper.api.certificate import self_signed
 from storekeeper.cli import run
 from storekeeper.client import Client
 from storekeeper.errors import NotAuthenticated, NotKnown
@@ -21,8 +22,8 @@ COMMAND = str(Path(sys.executable).with_name("storekeeper"))
 TIMEOUT_S = 60.0
 
 
-def declaration(directory: Path, listen: str = "127.0.0.1:0") -> Path:
-    """A storage `internal` of a plain directory with one raw image."""
+def declaration(directory: Path, listen: str = "127.0.0.1:0", more: str = "") -> Path:
+    """A storage `internal` of a plain directory with one raw image; `more` of the manager's table."""
     (directory / "home").mkdir()
     (directory / "home/corus.raw").write_bytes(bytes(1 << 20))
     file = directory / "storekeeper.toml"
@@ -31,6 +32,7 @@ def declaration(directory: Path, listen: str = "127.0.0.1:0") -> Path:
         [manager]
         listen = "{listen}"
         database = "sqlite://{directory}/storekeeper.db"
+        {more}
         [host]
         id = "flexdev01"
         [image_storages.internal]
@@ -98,10 +100,19 @@ def test_a_signal_ends_it_without_a_stack(tmp_path: Path, number: int, code: int
     assert "Traceback" not in err
 
 
-def test_off_loopback_it_answers_by_https_whom_the_token_of_the_first_start_is_known_to(
-    tmp_path: Path,
+def own_certificate(directory: Path) -> str:
+    """Declares one, made there."""
+    file = directory / "declared.pem"
+    file.write_bytes(self_signed("flexdev01", time.time()))
+    return f'certificate = "{file}"\nkey = "{file}"'
+
+
+@pytest.mark.parametrize("listen", ["0.0.0.0:0", "127.0.0.1:0"])
+def test_off_loopback_and_with_a_certificate_it_answers_by_https_whoever_has_the_first_starts_token(
+    tmp_path: Path, listen: str
 ) -> None:
-    arguments = [COMMAND, "serve", "--config", str(declaration(tmp_path, "0.0.0.0:0"))]
+    more = own_certificate(tmp_path) if listen.startswith("127.") else ""
+    arguments = [COMMAND, "serve", "--config", str(declaration(tmp_path, listen, more))]
     with subprocess.Popen(arguments, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as program:
         try:
             assert program.stderr is not None

@@ -126,7 +126,7 @@ def _own_manager() -> tuple[str, str]:
         address = ip_address("127.0.0.1" if host == "localhost" else host.strip("[]"))
     except (OSError, ValueError, KeyError, TypeError):
         return f"http://{DEFAULT_LISTEN}", ""
-    if address.is_loopback:
+    if address.is_loopback and "certificate" not in manager:
         return f"http://{listen}", ""
     if address.is_unspecified:
         host = "127.0.0.1" if address.version == 4 else "[::1]"

@@ -25,7 +25,7 @@ SWITCH_S = 0.001
 def command(config: str | None) -> None:
     """Watch this host and answer HTTP requests until stopped. Without a declaration: what it has.
 
-    Off loopback it answers by HTTPS, and those only who send a token.
+    Off loopback, and with a declared certificate, it answers by HTTPS, and those only who send a token.
     """
     import uvloop
 
@@ -40,8 +40,9 @@ def command(config: str | None) -> None:
     directory = directory_of(declaration.database)
     # Before anything is looked at: an address that is taken or refused is said at once.
     with listening(declaration.listen) as bound:
-        on_loopback = is_loopback(bound)
-        own = None if on_loopback else channel(declaration, directory, time())
+        # With a certificate it is taken for what is forwarded to others: not even reading is free then.
+        in_the_clear = is_loopback(bound) and not declaration.certificate
+        own = None if in_the_clear else channel(declaration, directory, time())
         log_to_stderr()
         sys.setswitchinterval(SWITCH_S)
 
@@ -49,7 +50,7 @@ def command(config: str | None) -> None:
             left = manager.access.first_token(directory) if directory else None
             if own:
                 manager.fingerprint = own.fingerprint
-            app = create_app(manager, declaration.host_id, on_loopback=on_loopback)
+            app = create_app(manager, declaration.host_id, on_loopback=in_the_clear)
 
             def started(url: str) -> None:
                 pinned = f" with the certificate {own.fingerprint}" if own else ""
