@@ -19,7 +19,7 @@ import sys
 from msgspec.structs import replace
 from storekeeper.database import open_store
 from storekeeper.declaration import Declared, Host
-from storekeeper.merge.truth import HostView, Memory
+from storekeeper.merge.truth import HostView, Memory, Remembered
 from storekeeper.report import changes
 from tests.database.looks import pool, seen, told
 
@@ -28,7 +28,7 @@ view, number = HostView(host_id="h1", looks={}), int(sys.argv[2])
 while True:
     look = seen(*(pool(str(name), str(number)) for name in range(300)))
     view, applied = told(view, changes(None, look), float(number))
-    store.write([applied], Memory(filesystem_ids={"number": str(number)}))
+    store.write([applied], Memory(volumes={"number": Remembered(filesystem_id=str(number))}))
     host = Host(host_id=f"h{number}")
     store.declare(lambda before: Declared(hosts={**before.hosts, host.host_id: host}))
     print(number, flush=True)
@@ -45,7 +45,7 @@ def check(store: Store, promised: set[int]) -> int:
     (look,) = views["h1"].looks.values()
     (written,) = {fact.target for fact in look.seen.facts.values() if isinstance(fact, Pool)}
     assert len(look.seen.facts) == 300
-    assert memory.filesystem_ids == {"number": written}
+    assert memory.of("number").filesystem_id == written
     assert int(written) >= max(promised)
     assert {f"h{number}" for number in promised} <= declared.hosts.keys()
     return int(written) + 1

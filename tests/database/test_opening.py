@@ -16,7 +16,7 @@ from storekeeper.database import Store, open_store
 from storekeeper.database.tables import METADATA
 from storekeeper.declaration import Declared, Host
 from storekeeper.errors import DeclarationError, NotKnown
-from storekeeper.merge.truth import HostView, Memory
+from storekeeper.merge.truth import HostView, Memory, Remembered
 from storekeeper.observation import Fault
 from storekeeper.report import changes
 from tests.database.looks import pool, seen, told
@@ -46,11 +46,8 @@ def check_what_0_1_knew(store: Store) -> None:
     )
     view, _ = told(HostView(host_id="h1", looks={}), changes(None, look), 10.0)
     assert store.views() == {"h1": view}
-    assert store.memory() == Memory(
-        filesystem_ids={"s/v": "uuid"},
-        mount_points=frozenset({"s/v"}),
-        parents={"s/v": {"clone": "image"}},
-    )
+    kept = Remembered(filesystem_id="uuid", is_mount_point=True, parents={"clone": "image"})
+    assert store.memory() == Memory(volumes={"s/v": kept})
 
 
 def test_a_database_of_version_0_1_is_brought_up_to_date_with_all_it_knew(released: Path) -> None:

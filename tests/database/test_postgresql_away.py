@@ -11,7 +11,7 @@ from storekeeper.database import open_store
 from storekeeper.database.store import whole
 from storekeeper.declaration import Declared, Host
 from storekeeper.errors import NotKnown, StoreError
-from storekeeper.merge.truth import HostView, Memory
+from storekeeper.merge.truth import HostView, Memory, Remembered
 from storekeeper.report import changes
 from tests.database.looks import pool, seen, told
 from tests.database.postgresql_server import PostgresqlServer, postgresql_server
@@ -31,7 +31,7 @@ def server() -> Iterator[PostgresqlServer]:
 def test_while_it_is_away_everything_says_so_and_afterwards_all_goes_on(server: PostgresqlServer) -> None:
     store = open_store(server.fresh())
     view, first = told(HostView(host_id="h1", looks={}), changes(None, seen(pool("a"))), 1.0)
-    store.write([first], Memory(filesystem_ids={"s/v": "uuid"}))
+    store.write([first], Memory(volumes={"s/v": Remembered(filesystem_id="uuid")}))
     declared = store.declare(lambda _: Declared(hosts={"h1": Host(host_id="h1")}))
     server.stop()
     view, second = told(view, changes(seen(pool("a")), seen(pool("a"), pool("b"))), 2.0)
@@ -49,7 +49,7 @@ def test_while_it_is_away_everything_says_so_and_afterwards_all_goes_on(server: 
             ask()
     server.start()
     assert store.declared() == declared
-    assert store.memory().filesystem_ids == {"s/v": "uuid"}
+    assert store.memory().of("s/v").filesystem_id == "uuid"
     assert store.credentials() == []
     store.write(whole([second]), None)
     assert store.views() == {"h1": view}

@@ -20,7 +20,7 @@ from storekeeper.database.store import Applied, Forgotten, whole
 from storekeeper.database.tables import FACTS
 from storekeeper.declaration import Declared, Host, ImageStorage, Volume
 from storekeeper.errors import Conflict
-from storekeeper.merge.truth import HostView, Memory
+from storekeeper.merge.truth import HostView, Memory, Remembered
 from storekeeper.observation import Fault, Pool
 from storekeeper.report import changes
 from tests.database.looks import pool, seen, told
@@ -43,7 +43,7 @@ def test_looks_and_memory_come_back_as_they_were(opened: Opened) -> None:
     view, second = told(
         view, changes(seen(pool("a"), pool("b")), seen(pool("b", "/y"), faults=(fault,))), 20.0
     )
-    memory = Memory(filesystem_ids={"s/v": "uuid"}, mount_points=frozenset({"s/v"}))
+    memory = Memory(volumes={"s/v": Remembered(filesystem_id="uuid", is_mount_point=True)})
     store.write([first, second], memory)
     store.close()
     again = opened()
@@ -145,7 +145,7 @@ def test_a_write_that_fails_half_way_leaves_what_was_there(opened: Opened) -> No
     view, good = told(EMPTY, changes(None, seen(pool("a"))), 1.0)
     store.write([good], None)
     _, more = told(view, changes(seen(pool("a")), seen(pool("b"))), 2.0)
-    unwritable = Memory(since={"s/v": {"\ud800": 1.0}})
+    unwritable = Memory(volumes={"s/v": Remembered(since={"\ud800": 1.0})})
     with pytest.raises(UnicodeEncodeError):
         store.write([more], unwritable)
     assert store.views() == {"h1": view}

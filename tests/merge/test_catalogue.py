@@ -81,13 +81,12 @@ def test_what_is_remembered_of_an_image_goes_with_it() -> None:
     old, new = image("old", "raw"), image("new", "raw")
     view = host(spaced(V), images(V, old, new), sharing(V, ("old", "new", 5)))
     first = merged(declared(V), view)
-    assert (first.memory.parents, first.memory.first_seen) == (
-        {"s/v": {"old": "new"}},
-        {"s/v": {"new": NOW, "old": NOW}},
-    )
+    remembered = first.memory.of("s/v")
+    assert (remembered.parents, remembered.first_seen) == ({"old": "new"}, {"new": NOW, "old": NOW})
     gone = host(spaced(V), images(V, image("other")), sharing(V))
     later = merged(declared(V), gone, memory=first.memory, now=NOW + 1)
-    assert (later.memory.parents, later.memory.first_seen) == ({}, {})
+    remembered = later.memory.of("s/v")
+    assert (remembered.parents, remembered.first_seen) == ({}, {})
 
 
 def test_a_volume_that_did_not_change_keeps_its_very_lists() -> None:

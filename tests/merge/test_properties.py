@@ -14,7 +14,7 @@ from storekeeper.document import ImageStorageInfo
 from storekeeper.merge import merge
 from storekeeper.merge.details import image_details
 from storekeeper.merge.scopes import scopes
-from storekeeper.merge.truth import HostView, Look, Memory
+from storekeeper.merge.truth import HostView, Look, Memory, Remembered
 from storekeeper.naming import escape
 from storekeeper.observation import (
     UNKNOWN,
@@ -193,14 +193,13 @@ def views(name: str) -> st.SearchStrategy[HostView]:
     )
 
 
-MEMORIES = st.builds(
-    Memory,
-    filesystem_ids=st.dictionaries(
-        st.sampled_from(["s/v", "s/g"]), st.sampled_from(["uuid-1", "uuid-2", ""])
-    ),
-    parents=st.dictionaries(st.just("s/v"), st.dictionaries(NAMES, NAMES, max_size=3)),
-    first_seen=st.dictionaries(st.just("s/v"), st.dictionaries(NAMES, TIMES, max_size=3)),
+REMEMBERED = st.builds(
+    Remembered,
+    filesystem_id=st.sampled_from([None, "uuid-1", "uuid-2", ""]),
+    parents=st.dictionaries(NAMES, NAMES, max_size=3),
+    first_seen=st.dictionaries(NAMES, TIMES, max_size=3),
 )
+MEMORIES = st.builds(Memory, volumes=st.dictionaries(st.sampled_from(["s/v", "s/g"]), REMEMBERED))
 ALL = st.builds(lambda one, two: {"h1": one, "h2": two}, views("h1"), views("h2"))
 
 
@@ -299,11 +298,11 @@ def _mixed(old: Look | None, new: Look, stays: list[bool]) -> Look:
 def test_a_truth_of_another_memory_is_not_built_upon() -> None:
     view = host(*PLACES, look("images", "s/v", image("a")))
     first = merge(TWO_DECLARED, {"h1": view}, Memory(), NOW)
-    other = Memory(filesystem_ids={"s/v": "x"})
+    other = Memory(volumes={"s/v": Remembered(filesystem_id="x")})
     scratch = merge(TWO_DECLARED, {"h1": view}, other, NOW)
     assert merge(TWO_DECLARED, {"h1": view}, other, NOW, first) == scratch
 
 
 def test_what_is_remembered_survives_being_written_and_read() -> None:
-    memory = Memory(parents={"s/v": {"a": "b"}}, spaces={"s/v": (2, 1)}, since={"s/v": {"x": 1.5}})
-    assert msgspec.msgpack.decode(msgspec.msgpack.encode(memory), type=Memory) == memory
+    kept = Remembered(filesystem_id="", parents={"a": "b"}, space=(2, 1), since={"x": 1.5})
+    assert msgspec.msgpack.decode(msgspec.msgpack.encode(kept), type=Remembered) == kept

@@ -8,7 +8,7 @@ import pytest
 
 from storekeeper.declaration import Declaration, Volume
 from storekeeper.merge.scopes import scopes
-from storekeeper.merge.truth import HostView, Memory, Truth
+from storekeeper.merge.truth import HostView, Memory, Remembered, Truth
 from storekeeper.observation import Fault
 from storekeeper.sources import SOURCES
 from storekeeper.sources.contract import Scope
@@ -74,7 +74,8 @@ def test_beneath_a_missing_mount_nothing_is_walked(seen: dict[str, Any]) -> None
 
 def test_another_filesystem_than_the_remembered_one_is_not_walked() -> None:
     view = host(spaced(V, filesystem_id="uuid-2"))
-    truth = Truth(storages={}, memory=Memory(filesystem_ids={"s/v": "uuid-1"}), valid_until=NOW)
+    memory = Memory(volumes={"s/v": Remembered(filesystem_id="uuid-1")})
+    truth = Truth(storages={}, memory=memory, valid_until=NOW)
     assert ("images", "s/v") in asked(declared(V), view)
     assert ("images", "s/v") not in asked(declared(V), view, truth=truth)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from storekeeper.merge.truth import Memory
+from storekeeper.merge.truth import Memory, Remembered
 from storekeeper.observation import UNKNOWN, Image
 from tests.merge.builders import (
     NOW,
@@ -56,7 +56,7 @@ def test_a_parent_in_a_header_goes_before_one_by_shared_extents() -> None:
 
 
 def test_without_births_the_one_seen_first_is_the_parent() -> None:
-    memory = Memory(first_seen={"s/v": {"z": NOW - 100}})
+    memory = Memory(volumes={"s/v": Remembered(first_seen={"z": NOW - 100})})
     assert parents(V, images(V, raw("a"), raw("z")), sharing(V, ("a", "z", 5)), memory=memory) == {"a": "z"}
 
 
@@ -72,19 +72,20 @@ def test_equal_births_are_as_none() -> None:
 
 
 def test_once_decided_it_stays_while_they_share_a_byte() -> None:
-    memory = Memory(parents={"s/v": {"old": "new"}})
+    memory = Memory(volumes={"s/v": Remembered(parents={"old": "new"})})
     family = images(V, raw("old", 1), raw("new", 2))
     assert parents(V, family, sharing(V, ("old", "new", 1)), memory=memory)["old"] == "new"
     assert parents(V, family, memory=memory) == {}
     alone = merged(declared(V), host(spaced(V), family, sharing(V)), memory=memory)
-    assert alone.memory.parents == {}
+    assert alone.memory.of("s/v").parents == {}
 
 
 def test_what_is_decided_is_remembered_until_a_later_look_shows_otherwise() -> None:
     family = images(V, raw("old", 1), raw("new", 2))
     truth = merged(declared(V), host(spaced(V), family, sharing(V, ("old", "new", 1))))
-    assert truth.memory.parents == {"s/v": {"new": "old"}}
-    assert merged(declared(V), host(spaced(V)), memory=truth.memory).memory.parents == truth.memory.parents
+    assert truth.memory.of("s/v").parents == {"new": "old"}
+    later = merged(declared(V), host(spaced(V)), memory=truth.memory)
+    assert later.memory.of("s/v").parents == {"new": "old"}
 
 
 def test_no_shared_byte_is_no_family() -> None:

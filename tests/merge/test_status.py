@@ -9,7 +9,7 @@ import pytest
 
 from storekeeper.declaration import Volume
 from storekeeper.merge.status import TABLE
-from storekeeper.merge.truth import HostView, Look, Memory
+from storekeeper.merge.truth import HostView, Look, Memory, Remembered
 from storekeeper.observation import BrickHeal, Fault, GlusterHeal, GlusterVolume
 from tests.merge.builders import (
     MIB,
@@ -161,7 +161,7 @@ def test_a_read_only_mount_or_superblock_is_read_only_whatever_statvfs_says() ->
 
 
 def test_another_filesystem_than_that_of_the_first_look_is_broken_or_degraded() -> None:
-    memory = Memory(filesystem_ids={"s/v": "uuid-1"})
+    memory = Memory(volumes={"s/v": Remembered(filesystem_id="uuid-1")})
     said = f"Another filesystem is at /v on h2, uuid-2 instead of uuid-1, since {NOW_SHOWN}."
     assert two(well(), badly(filesystem_id="uuid-2"), memory=memory) == ("degraded", said)
     assert (
@@ -234,7 +234,7 @@ def test_a_trouble_keeps_the_time_at_which_it_began() -> None:
     again = merged(declared(V), later, memory=first.memory, now=NOW + 600)
     assert status(again) == status(first)
     healed = host(images(V), spaced(V, at=NOW + 600, is_mount_point=True), reported_at=NOW + 600)
-    assert merged(declared(V), healed, memory=again.memory, now=NOW + 600).memory.since == {}
+    assert merged(declared(V), healed, memory=again.memory, now=NOW + 600).memory.of("s/v").since == {}
 
 
 # --- what must be a mount -----------------------------------------------------------------------
@@ -304,7 +304,7 @@ def test_a_gluster_volume_may_be_mounted_elsewhere() -> None:
 def test_a_gluster_volume_deleted_and_made_anew_is_another_filesystem() -> None:
     looks = [spaced(G, filesystem_id="gluster:gv"), look("gluster", "", gluster_volume())]
     first = merged(declared(G), host(images(G), *looks))
-    assert first.memory.filesystem_ids == {"s/v": "gluster-1"}
+    assert first.memory.of("s/v").filesystem_id == "gluster-1"
     looks[1] = look("gluster", "", gluster_volume(unique_id="gluster-2"))
     assert status(merged(declared(G), host(images(G), *looks), memory=first.memory))[0] == "broken"
 

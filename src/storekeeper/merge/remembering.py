@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from typing import TypeVar
+from typing import Any
+
+from msgspec.structs import replace
 
 from storekeeper.declaration import Volume
-from storekeeper.merge.truth import Memory
+from storekeeper.merge.truth import Memory, Remembered
 from storekeeper.merge.volumes import DARK, Sight
 from storekeeper.observation import UNKNOWN
 
@@ -19,58 +21,61 @@ class Remembering:
 
     def __init__(self, former: Memory) -> None:
         self.former = former
-        self._filesystem_ids = dict(former.filesystem_ids)
-        self._mount_points = set(former.mount_points)
-        self._parents = dict(former.parents)
-        self._first_seen = dict(former.first_seen)
-        self._spaces = dict(former.spaces)
-        self._since = dict(former.since)
+        self._changed: dict[str, Remembered] = {}
 
     def memory(self) -> Memory:
-        """The memory now; the former one itself when it is the same."""
-        now = Memory(
-            filesystem_ids=self._filesystem_ids,
-            mount_points=frozenset(self._mount_points),
-            parents=self._parents,
-            first_seen=self._first_seen,
-            spaces=self._spaces,
-            since=self._since,
-        )
-        return self.former if now == self.former else now
+        """The memory now; the former one itself when nothing was remembered anew."""
+        if not self._changed:
+            return self.former
+        return Memory(volumes={**self.former.volumes, **self._changed})
 
     def first_look(self, volume: Volume, sights: Sequence[Sight]) -> None:
         """Remembers, once, which filesystem the volume is and whether it is a mount."""
         good = next((sight.space for sight in sights if not sight.code and sight.space is not None), None)
-        if good is None or self._filesystem_ids.get(volume.key):
+        known = self._of(volume.key)
+        if good is None or known.filesystem_id:
             return
-        if volume.key not in self._filesystem_ids and good.is_mount_point:
-            self._mount_points.add(volume.key)
-        # An identity that the first look could not tell is remembered from the first that can.
-        self._filesystem_ids[volume.key] = good.filesystem_id
+        if known.filesystem_id is None:
+            self._remember(volume.key, filesystem_id=good.filesystem_id, is_mount_point=good.is_mount_point)
+        elif good.filesystem_id:
+            # An identity that the first look could not tell is remembered from the first that can.
+            self._remember(volume.key, filesystem_id=good.filesystem_id)
 
     def space(self, volume: Volume, sights: Sequence[Sight]) -> tuple[int, int]:
         """Total and available bytes, of one host: the first that sees the volume; else the last known."""
+        known = self._of(volume.key).space
         for sight in sights:
             if sight.code in _MEASURED and (measured := _measured(sight)):
-                self._spaces[volume.key] = measured
+                if measured != known:
+                    self._remember(volume.key, space=measured)
                 return measured
-        if volume.key in self._spaces:
-            return self._spaces[volume.key]
+        if known is not None:
+            return known
         # Nothing is remembered, but of a host that is silent now the last good look may be known.
         last = (_measured(sight) for sight in sights if sight.code in DARK)
         return next((each for each in last if each), (0, 0))
 
-    def family(self, key: str, decided: Mapping[str, str], first_seen: Mapping[str, float]) -> None:
-        """Remembers the reflink parents of a volume's images, and when those without a birth were seen."""
-        _set(self._parents, key, dict(decided))
-        _set(self._first_seen, key, dict(first_seen))
+    def family(self, key: str, decided: dict[str, str], first_seen: dict[str, float]) -> None:
+        """Remembers the reflink parents of a volume's images, and when those without a birth were seen.
+        Both are kept as they are, and must not change any more.
+        """
+        known = self._of(key)
+        if decided != known.parents or first_seen != known.first_seen:
+            self._remember(key, parents=decided, first_seen=first_seen)
 
     def troubles(self, key: str, seen: Iterable[tuple[str, float]]) -> Mapping[str, float]:
         """When each of a volume's troubles began; those that are over are forgotten."""
-        former = self._since.get(key, {})
-        now = {trouble: former.get(trouble, at) for trouble, at in seen}
-        _set(self._since, key, now)
+        known = self._of(key).since
+        now = {trouble: known.get(trouble, at) for trouble, at in seen}
+        if now != known:
+            self._remember(key, since=now)
         return now
+
+    def _of(self, key: str) -> Remembered:
+        return self._changed.get(key) or self.former.of(key)
+
+    def _remember(self, key: str, **news: Any) -> None:
+        self._changed[key] = replace(self._of(key), **news)
 
 
 def _measured(sight: Sight) -> tuple[int, int] | None:
@@ -80,12 +85,26 @@ def _measured(sight: Sight) -> tuple[int, int] | None:
     return here.total_bytes, here.available_bytes
 
 
-_T = TypeVar("_T", dict[str, str], dict[str, float])
+def adopted(mine: Remembered | None, theirs: Remembered) -> Remembered:
+    """What to remember of a volume of which another manager already keeps something; `mine` itself when
+    that adds nothing.
+
+    The first look is theirs, who came first; an identity that they could not tell may be mine. Of what both
+    know, their parents hold and the earlier times.
+    """
+    if mine is None:
+        return theirs
+    first = mine if theirs.filesystem_id is None else theirs
+    now = Remembered(
+        filesystem_id=theirs.filesystem_id or mine.filesystem_id or first.filesystem_id,
+        is_mount_point=first.is_mount_point,
+        parents={**mine.parents, **theirs.parents},
+        first_seen=_earliest(mine.first_seen, theirs.first_seen),
+        space=mine.space if mine.space is not None else theirs.space,
+        since=_earliest(mine.since, theirs.since),
+    )
+    return mine if now == mine else now
 
 
-def _set(memory: dict[str, _T], key: str, now: _T) -> None:
-    """Keeps what there is to remember; nothing takes no room."""
-    if now:
-        memory[key] = now
-    else:
-        memory.pop(key, None)
+def _earliest(one: Mapping[str, float], other: Mapping[str, float]) -> dict[str, float]:
+    return {**one, **{key: min(at, one.get(key, at)) for key, at in other.items()}}

@@ -66,8 +66,9 @@ def _of_storage(
     horizon = Horizon(latest, declaration.host_timeout_s, declaration.every_s)
     found: dict[str, list[tuple[str, Scope]]] = {host_id: [] for host_id in storage.hosts}
     for volume in storage.volumes:
-        expected = expected_of(volume, storage.hosts, views, memory)
-        sights = sights_of(volume, storage.hosts, views, memory, horizon)
+        remembered = memory.of(volume.key)
+        expected = expected_of(volume, storage.hosts, views, remembered)
+        sights = sights_of(volume, storage.hosts, views, remembered, horizon)
         scanner = scanner_of(
             volume, [sight for sight in sights if _is_there(volume, sight, views, expected)], views, horizon
         )

@@ -73,17 +73,16 @@ def merge(
 ) -> Truth:
     """The truth of all storages at `now` (epoch seconds).
 
-    `previous`, the truth of an earlier moment, only saves work: what its memory was made of is not
-    resolved again, and a storage none of whose hosts told anything since is not looked at. `memory` is that
-    of the last truth, or what was kept of it over a restart.
+    `previous`, the truth of an earlier moment, only saves work: what follows from the same is not resolved
+    again, and a storage none of whose hosts told anything since is not looked at. `memory` is that of the
+    last truth, or what was kept of it over a restart; what other managers remember may have been adopted.
     """
     remembering = Remembering(memory)
-    usable = previous.storages if previous is not None and previous.memory is memory else {}
     clusters = Clusters(views)
     storages = {}
     until = math.inf
     for storage_id, storage in declaration.image_storages.items():
-        former = usable.get(storage_id)
+        former = _former(previous, storage, memory)
         known = former.basis if former is not None else None
         hosts = _followed(storage, clusters)
         if (
@@ -98,6 +97,18 @@ def merge(
         storages[storage_id] = former
         until = min(until, known.until)
     return Truth(storages=storages, memory=remembering.memory(), valid_until=until)
+
+
+def _former(previous: Truth | None, storage: ImageStorage, memory: Memory) -> StorageTruth | None:
+    """The last truth of a storage, if what is remembered of its volumes is what that truth left."""
+    if previous is None:
+        return None
+    left, given = previous.memory.volumes, memory.volumes
+    if left is not given and any(
+        left.get(volume.key) is not given.get(volume.key) for volume in storage.volumes
+    ):
+        return None
+    return previous.storages.get(storage.image_storage_id)
 
 
 def _followed(storage: ImageStorage, clusters: Clusters) -> Collection[str]:
@@ -130,7 +141,9 @@ class _Storage:
     def truth(self, clusters: Clusters) -> tuple[StorageTruth, StorageBasis]:
         memory = self.remembering.former
         sights = {
-            volume.volume_id: sights_of(volume, self.storage.hosts, self.views, memory, self.horizon)
+            volume.volume_id: sights_of(
+                volume, self.storage.hosts, self.views, memory.of(volume.key), self.horizon
+            )
             for volume in self.storage.volumes
         }
         looks = {
@@ -185,7 +198,7 @@ class _Storage:
             basis.listings[volume_id] = former.listings[volume_id].updated(
                 volume, shelf.truths, changed.get(volume_id, ())
             )
-            if looks[volume_id] is not None:
+            if looks[volume_id] is not None and basis.catalogue is not former.catalogue:
                 self.remembering.family(volume.key, shelf.decided, shelf.first_seen)
         basis.disk_facts = self._disk_facts()
         same = len(basis.disk_facts) == len(former.disk_facts) and all(
@@ -198,13 +211,13 @@ class _Storage:
         self, volume: Volume, sights: tuple[Sight, ...], images: Look | None, basis: StorageBasis
     ) -> Found:
         extents = look_of("extents", volume, sights, self.views)
-        memory = self.remembering.former
+        remembered = self.remembering.former.of(volume.key)
         return Found(
             files=images.seen.facts if images is not None else NOTHING.files,
             sharing=extents.seen.facts if extents is not None else NOTHING.sharing,
             uses=basis.uses.by_image.get(volume.volume_id, NOTHING.uses),
-            decided=memory.parents.get(volume.key, NOTHING.decided),
-            first_seen=memory.first_seen.get(volume.key, NOTHING.first_seen),
+            decided=remembered.parents,
+            first_seen=remembered.first_seen,
         )
 
     def _disk_facts(self) -> list[object]:

@@ -31,22 +31,35 @@ class HostView(Struct, frozen=True, kw_only=True):
     reported_at: float = 0.0
 
 
-class Memory(Struct, frozen=True, kw_only=True):
-    """What the merge must remember from one truth to the next, and over restarts. By volume key.
+class Remembered(Struct, frozen=True, kw_only=True):
+    """What the merge must remember of one volume from one truth to the next, and over restarts.
 
-    `filesystem_ids`: the identity of the first good look. `mount_points`: volumes that were a mount at
-    the first look. `parents`: decided reflink parents, image to parent. `first_seen`: when an image of a
-    reflink family was first seen, for filesystems that keep no birth time. `spaces`: total and available
-    bytes as last measured in the right place. `since`: each trouble of the volume to the look at which it
-    began; a brick with entries to heal counts when a later look than that still sees it.
+    `filesystem_id`: the identity of the first good look; `""`: it could not be told; None: no look yet.
+    `is_mount_point`: whether it was a mount at the first look. `parents`: decided reflink parents, image to
+    parent. `first_seen`: when an image of a reflink family was first seen, for filesystems that keep no
+    birth time. `space`: total and available bytes as last measured in the right place. `since`: each trouble
+    to the look at which it began; a brick with entries to heal counts when a later look still sees it.
     """
 
-    filesystem_ids: dict[str, str] = {}
-    mount_points: frozenset[str] = frozenset()
-    parents: dict[str, dict[str, str]] = {}
-    first_seen: dict[str, dict[str, float]] = {}
-    spaces: dict[str, tuple[int, int]] = {}
-    since: dict[str, dict[str, float]] = {}
+    filesystem_id: str | None = None
+    is_mount_point: bool = False
+    parents: dict[str, str] = {}
+    first_seen: dict[str, float] = {}
+    space: tuple[int, int] | None = None
+    since: dict[str, float] = {}
+
+
+_NOTHING = Remembered()
+
+
+class Memory(Struct, frozen=True, kw_only=True):
+    """All that the merge remembers, by volume key. What a merge leaves as it was is the very same object."""
+
+    volumes: dict[str, Remembered] = {}
+
+    def of(self, key: str) -> Remembered:
+        """What is remembered of a volume; nothing when there was none."""
+        return self.volumes.get(key, _NOTHING)
 
 
 class Basis:

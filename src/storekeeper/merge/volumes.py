@@ -13,7 +13,7 @@ from msgspec import Struct
 from storekeeper.declaration import Volume
 from storekeeper.merge.freshness import Horizon
 from storekeeper.merge.places import gluster_name, space
-from storekeeper.merge.truth import HostView, Look, Memory
+from storekeeper.merge.truth import HostView, Look, Remembered
 from storekeeper.naming import escape
 from storekeeper.observation import Disk, Fault, Space
 
@@ -44,10 +44,14 @@ class Expected(Struct, frozen=True, kw_only=True):
 
 
 def sights_of(
-    volume: Volume, hosts: Sequence[str], views: Mapping[str, HostView], memory: Memory, horizon: Horizon
+    volume: Volume,
+    hosts: Sequence[str],
+    views: Mapping[str, HostView],
+    remembered: Remembered,
+    horizon: Horizon,
 ) -> tuple[Sight, ...]:
     """One sight for each linked host, in the declared order."""
-    expected = expected_of(volume, hosts, views, memory)
+    expected = expected_of(volume, hosts, views, remembered)
     return tuple(
         sight(volume, views[host_id], expected, horizon)
         if host_id in views
@@ -57,16 +61,14 @@ def sights_of(
 
 
 def expected_of(
-    volume: Volume, hosts: Sequence[str], views: Mapping[str, HostView], memory: Memory
+    volume: Volume, hosts: Sequence[str], views: Mapping[str, HostView], remembered: Remembered
 ) -> Expected:
     """What is remembered of the first good look; before one, what most hosts see."""
     seen = [here for host_id in hosts if host_id in views and (here := space(views[host_id], volume))]
-    was_a_mount = volume.key in memory.mount_points or any(
-        here.is_mount_point or here.must_be_mount for here in seen
-    )
+    was_a_mount = remembered.is_mount_point or any(here.is_mount_point or here.must_be_mount for here in seen)
     said = volume.mounted is True or bool(volume.source)
     must = volume.kind != "external" or said or (volume.mounted is None and was_a_mount)
-    filesystem_id = memory.filesystem_ids.get(volume.key, "")
+    filesystem_id = remembered.filesystem_id
     if not filesystem_id:
         there = (
             here.filesystem_id for here in seen if here.filesystem_id and (here.is_mount_point or not must)
