@@ -1,5 +1,7 @@
 # `make run`: a real Image Storage to look at, and the server. `make test`: every test this machine allows.
-# `make lab`: several hosts on real shared storage, as SCENARIO describes; `make lab-shell` leaves them up.
+# `make lab`: several hosts on real shared storage, as each of lab/scenarios describes, or SCENARIO alone;
+# `make lab-shell` leaves those of one up.
+# `make bench`: how fast it is. `make bench-fleet FLEET="--database postgresql --managers 2"`: a thousand hosts.
 # All install what they need into .venv and, as root, from Debian's packages.
 
 .DELETE_ON_ERROR:
@@ -8,9 +10,10 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 READY_TEST := $(VENV)/.ready-test
 READY_LAB := $(VENV)/.ready-lab
-SCENARIO ?= lab/scenarios/seed-example.toml
+SCENARIO ?=
+FLEET ?=
 
-.PHONY: run test check bench lab lab-shell clean
+.PHONY: run test check bench bench-fleet lab lab-shell clean
 
 run: $(READY)
 	@$(BIN)/python -m demo
@@ -27,11 +30,14 @@ check: $(READY_TEST)
 bench: $(READY_TEST)
 	$(BIN)/python -m bench
 
+bench-fleet: $(READY_TEST)
+	$(BIN)/python -m bench.fleet $(FLEET)
+
 lab: $(READY_LAB)
 	$(BIN)/python -m lab $(SCENARIO)
 
 lab-shell: $(READY_LAB)
-	$(BIN)/python -m lab --shell $(SCENARIO)
+	$(BIN)/python -m lab --shell $(or $(SCENARIO),lab/scenarios/seed-example.toml)
 
 clean:
 	rm -rf $(VENV) build

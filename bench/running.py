@@ -14,6 +14,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import NamedTuple
 
+from bench.processes import cpu_s, tree
 from bench.table import Figure, percentile
 from bench.web import CLIENT_CORE, CONNECTIONS, SERVER_CORE, Load, load, nginx
 
@@ -47,14 +48,6 @@ class Server(NamedTuple):
         body = answer.read()
         connection.close()
         return body if answer.status == 200 else b""
-
-    def processes(self) -> list[int]:
-        """The server's process and all below it."""
-        found = [self.process.pid]
-        for pid in found:
-            for task in Path(f"/proc/{pid}/task").iterdir():
-                found += map(int, (task / "children").read_text(encoding="ascii").split())
-        return found
 
 
 @contextmanager
@@ -118,17 +111,9 @@ def change_to_document(root: Path, server: Server) -> Figure:
 
 def idle(server: Server) -> Figure:
     """CPU seconds that an hour of nothing changing costs, from IDLE_S of it."""
-
-    def used_s() -> float:
-        total = 0.0
-        for pid in server.processes():
-            fields = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8").rpartition(")")[2].split()
-            total += (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
-        return total
-
-    before = used_s()
+    before = cpu_s(tree(server.process.pid))
     time.sleep(IDLE_S)
-    used = used_s() - before
+    used = cpu_s(tree(server.process.pid)) - before
     share = used / IDLE_S
     return Figure(
         "an hour of nothing changing", f"{used * 3600 / IDLE_S:.0f} CPU s", "", None, f"{share:.1%} of a core"
@@ -138,7 +123,7 @@ def idle(server: Server) -> Figure:
 def memory(server: Server) -> list[Figure]:
     """Proportional set sizes: the agent's processes, and the manager that carries the agent."""
     pss = {}
-    for pid in server.processes():
+    for pid in tree(server.process.pid):
         text = Path(f"/proc/{pid}/smaps_rollup").read_text(encoding="ascii")
         pss[pid] = int(re.search(r"^Pss:\s+(\d+)", text, re.MULTILINE)[1])  # type: ignore[index]
     whole = sum(pss.values())

@@ -32,6 +32,12 @@ class PostgresqlServer:
         self._names = count(1)
         self._run("initdb", "-D", "data", "-A", "trust", "-U", USER, "-E", "UTF8", "--locale=C", "--no-sync")
 
+    @property
+    def pid(self) -> int:
+        """Of the process below which all others are."""
+        assert self._process is not None
+        return self._process.pid
+
     def _run(self, program: str, *arguments: str) -> None:
         argv = [str(self._programs / program), *arguments]
         subprocess.run(argv, cwd=self._directory, check=True, capture_output=True, **_AS)

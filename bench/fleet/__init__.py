@@ -1,0 +1,1 @@
+"""`make bench-fleet`: a thousand simulated agents, and managers that they report to as real ones do."""

@@ -1,0 +1,100 @@
+"""`make bench-fleet`: a fleet on a database, from first reports to a kill. See `--help` for smaller ones."""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+
+import msgspec
+import structlog
+import uvloop
+
+from bench.fleet.fleet import Fleet, Load, Size, managers_on
+from bench.fleet.managers import database
+
+# What 1 % of all images a minute is, times these.
+CHURN = (1, 2, 5, 10, 20, 40, 80)
+AIM_MS = 500.0
+AIM_MIB = 2048
+TIMEOUT_S = 600.0
+WARM_S = 5.0
+
+
+def keeps_up(load: Load) -> bool:
+    """Whether the managers could go on like this, within the aim."""
+    return not load.unserved and load.report_to_document.p99_ms < AIM_MS and not load.failures
+
+
+async def measured(fleet: Fleet, churn: list[int], seconds: float) -> dict[str, object]:
+    """Everything, in order, printed as it is known."""
+    images = sum(len(storage.images) for storage in fleet.storages)
+    found: dict[str, object] = {"images": images}
+    async with fleet.running():
+        first = await fleet.first_reports(TIMEOUT_S)
+        found["first"] = first
+        print(
+            f"all images served after {first.seconds:.1f} s, {first.reports_s:.0f} reports/s;", *_cost(first)
+        )
+        print("churn  reports/s  request p50, p99  to document p50, p99  lag p99  cores")
+        steps = found["steady"] = {}
+        for times in churn:
+            await fleet.steady(images * 0.01 / 60 * times, min(WARM_S, seconds))
+            load = steps[times] = await fleet.steady(images * 0.01 / 60 * times, seconds)
+            print(f"{f'x{times}':5}  {load.reports_s:9.0f}", *_row(load), flush=True)
+            if not keeps_up(load):
+                print(f"       beyond the aim: {load.unserved} unserved, {load.failures or 'no failures'}")
+                break
+        served_s, again = await fleet.restart(TIMEOUT_S)
+        found["restart"] = {"last_truth_served_s": served_s, "all_known_again": again}
+        print(f"killed: last truth served after {served_s:.1f} s, all agents heard and all changes served "
+              f"after {again.seconds:.1f} s ({again.full_reports} full reports);", *_cost(again))  # fmt: skip
+    return found
+
+
+def _row(load: Load) -> Iterator[str]:
+    request, document = load.request, load.report_to_document
+    yield f"{request.median_ms:7.0f} {request.p99_ms:6.0f} ms"
+    yield f"{document.median_ms:12.0f} {document.p99_ms:6.0f} ms"
+    yield f"{load.lag.p99_ms:6.0f} ms"
+    yield from _cost(load)
+
+
+def _cost(load: Load) -> Iterator[str]:
+    yield ", ".join(f"{name} {used:.2f}" for name, used in load.cores.items())
+    yield f"{max(load.most_memory_mib)} MiB"
+
+
+def main() -> None:
+    """Makes the fleet, measures, prints, and leaves `build/bench/fleet-*.json`."""
+    parser = argparse.ArgumentParser(prog="make bench-fleet")
+    parser.add_argument("--hosts", type=int, default=1000)
+    parser.add_argument("--storages", type=int, default=0, help="one for each five hosts")
+    parser.add_argument("--images", type=int, default=1_000_000)
+    parser.add_argument("--managers", type=int, default=1)
+    parser.add_argument("--database", choices=("sqlite", "postgresql"), default="sqlite")
+    parser.add_argument(
+        "--churn", type=int, nargs="*", default=CHURN, help="times 1 %% of all images a minute"
+    )
+    parser.add_argument("--seconds", type=float, default=20.0, help="how long each churn is measured")
+    options = parser.parse_args()
+    # A thousand agents would each say that their manager was killed.
+    structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.CRITICAL))
+    size = Size(options.hosts, options.storages or max(1, options.hosts // 5), options.images)
+    name = f"fleet-{options.database}-{options.managers}"
+    build = Path("build/bench").resolve() / name
+    shutil.rmtree(build, ignore_errors=True)
+    build.mkdir(parents=True)
+    print(f"{size.hosts} hosts, {size.storages} storages, {size.images} images; "
+          f"{options.managers} manager(s) on {options.database}", flush=True)  # fmt: skip
+    with database(options.database, build) as (url, database_pid):
+        fleet = Fleet(size, managers_on(options.managers, build, url), url, database_pid)
+        found = uvloop.run(measured(fleet, options.churn, options.seconds))
+    result = {"size": size, "database": options.database, "managers": options.managers, **found}
+    (build.parent / f"{name}.json").write_bytes(msgspec.json.format(msgspec.json.encode(result)))
+
+
+if __name__ == "__main__":
+    main()
