@@ -4,26 +4,31 @@ from __future__ import annotations
 
 import re
 import time
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from itertools import groupby
 
 import msgspec
 from msgspec import Struct
 
 from lab.errors import LabError
-from lab.lab import Lab
-from lab.scenario import FaultTable, SightTable
+from lab.lab import Document, Lab
+from lab.scenario import CheckTable, FaultTable, SightTable
+from lab.verbs import Verb
 
 _PAUSE_S = 0.5
+_CHECK_TIMEOUT_S = 20.0
 _VOLUMES = ("volumes", "external_volumes", "gluster_volumes")
 
 
 class Outcome(Struct):
-    """What came of one fault. Times in seconds since it was done, and since it was undone."""
+    """What came of one fault. Times in seconds since it was done, and since it was undone. `unmet`: the
+    checks that failed, with what they printed.
+    """
 
     name: str
     expected: tuple[SightTable, ...]
     seen: tuple[SightTable, ...] = ()
+    unmet: tuple[str, ...] = ()
     as_expected: bool = False
     seen_after_s: float = 0.0
     recovered: bool = False
@@ -31,54 +36,84 @@ class Outcome(Struct):
     left: tuple[str, ...] = ()
     error: str = ""
 
+    @property
+    def is_good(self) -> bool:
+        """Whether all was as expected."""
+        return self.as_expected and self.recovered and not self.error
+
 
 def try_faults(lab: Lab) -> bool:
-    """Tries all faults of the scenario, one after the other; whether all was as expected."""
-    outcomes = []
-    for fault in lab.scenario.faults:
-        outcomes.append(try_fault(lab, fault))
+    """Tries all faults of the scenario; whether all was as expected."""
+    outcomes: list[Outcome] = []
+    for faults in together(lab.scenario.faults):
+        outcomes += try_together(lab, faults)
         told = msgspec.json.format(msgspec.json.encode(outcomes))
         (lab.results / "faults.json").write_bytes(told)
-    return all(outcome.as_expected and outcome.recovered for outcome in outcomes)
+    return all(outcome.is_good for outcome in outcomes)
 
 
-def try_fault(lab: Lab, fault: FaultTable) -> Outcome:
-    """Does a fault, waits until it is seen, undoes it, waits until the document is the expected one again."""
-    outcome = Outcome(fault.name, fault.expect)
+def together(faults: Iterable[FaultTable]) -> list[list[FaultTable]]:
+    """The faults in the file's order, those that happen at once in one list."""
+    grouped = groupby(enumerate(faults), lambda row: row[1].together or row[0])
+    return [[fault for _, fault in rows] for _, rows in grouped]
+
+
+def try_together(lab: Lab, faults: Sequence[FaultTable]) -> list[Outcome]:
+    """Does faults one after the other, waits until each is seen, undoes them, waits until all is whole."""
+    outcomes = [Outcome(fault.name, fault.expect) for fault in faults]
+    rows = list(zip(faults, outcomes, strict=True))
+    done_at = []
+    for fault, outcome in rows:
+        _do(lab, fault.do, outcome)
+        done_at.append(time.monotonic())
+    for (fault, outcome), began in zip(rows, done_at, strict=True):
+        _await(lab, fault, outcome, began)
+    for fault, outcome in rows:
+        _do(lab, fault.undo, outcome)
     try:
-        try:
-            for verb in fault.do:
-                verb.do(lab)
-            outcome.as_expected, outcome.seen_after_s = within(
-                fault.within_s, lambda: _is_seen(lab, fault, outcome)
-            )
-        finally:
-            for verb in fault.undo:
-                verb.do(lab)
-        outcome.recovered, outcome.recovered_after_s = within(
-            fault.recovers_s, lambda: _is_whole(lab, outcome)
+        whole, after_s = within(
+            max(fault.recovers_s for fault in faults), lambda: _is_whole(lab, outcomes), time.monotonic()
         )
     except LabError as error:
-        outcome.error = str(error)
-    if outcome.as_expected and outcome.recovered:
-        times = (
-            f"seen after {outcome.seen_after_s:.0f} s, whole again after {outcome.recovered_after_s:.0f} s"
+        whole, after_s = False, 0.0
+        outcomes[0].error = outcomes[0].error or str(error)
+    for outcome in outcomes:
+        outcome.recovered, outcome.recovered_after_s = whole, after_s
+        lab.say(_told(outcome))
+    return outcomes
+
+
+def _do(lab: Lab, verbs: Iterable[Verb], outcome: Outcome) -> None:
+    try:
+        for verb in verbs:
+            verb.do(lab)
+    except LabError as error:
+        outcome.error = outcome.error or str(error)
+
+
+def _await(lab: Lab, fault: FaultTable, outcome: Outcome, began: float) -> None:
+    if outcome.error:
+        return
+    try:
+        outcome.as_expected, outcome.seen_after_s = within(
+            fault.within_s, lambda: _is_seen(lab, fault, outcome), began
         )
-        lab.say(f"as expected: {fault.name}: {times}")
-    else:
-        lab.say(f"NOT AS EXPECTED: {fault.name}: {outcome.error or _told(outcome)}")
-    return outcome
+        until = time.monotonic() + fault.stays_s
+        while outcome.as_expected and time.monotonic() < until:
+            time.sleep(_PAUSE_S)
+            outcome.as_expected = _is_seen(lab, fault, outcome)
+    except LabError as error:
+        outcome.as_expected, outcome.error = False, str(error)
 
 
-def within(limit_s: float, condition: Callable[[], bool]) -> tuple[bool, float]:
-    """Whether a condition came to hold in time, and after how long. It is asked once at least.
+def within(limit_s: float, condition: Callable[[], bool], began: float) -> tuple[bool, float]:
+    """Whether a condition came to hold in time since `began`, and after how long. It is asked once at least.
 
     Raises:
         LabError: it could not be asked to the end.
     """
-    started = time.monotonic()
     while True:
-        late = time.monotonic() - started > limit_s
+        late = time.monotonic() - began > limit_s
         try:
             holds = condition()
         except LabError:
@@ -86,31 +121,43 @@ def within(limit_s: float, condition: Callable[[], bool]) -> tuple[bool, float]:
                 raise
             holds = False
         if holds or late:
-            return holds, round(time.monotonic() - started, 1)
+            return holds, round(time.monotonic() - began, 1)
         time.sleep(_PAUSE_S)
 
 
 def _is_seen(lab: Lab, fault: FaultTable, outcome: Outcome) -> bool:
-    document = lab.document()
-    outcome.seen = tuple(sight_of(document, sight.volume) for sight in fault.expect)
-    return all(is_as(seen, wanted) for seen, wanted in zip(outcome.seen, fault.expect, strict=True))
+    documents = lab.documents()
+    outcome.seen = tuple(sight_of(documents, sight.volume) for sight in fault.expect)
+    if not all(is_as(seen, wanted) for seen, wanted in zip(outcome.seen, fault.expect, strict=True)):
+        return False
+    outcome.unmet = tuple(told for check in fault.checks if (told := _unmet(lab, check)))
+    return not outcome.unmet
 
 
-def _is_whole(lab: Lab, outcome: Outcome) -> bool:
-    outcome.left = tuple(lab.differences(lab.document()))
-    return not outcome.left
+def _unmet(lab: Lab, check: CheckTable) -> str:
+    """What a check printed when it failed; "" when it holds."""
+    ran = lab.hosts[check.host].guest.try_run(check.command, timeout_s=_CHECK_TIMEOUT_S)
+    return "" if ran.status == 0 else f"{check.host}: {check.command}: {ran.output.strip() or ran.status}"
 
 
-def sight_of(document: dict[str, Any], volume_id: str) -> SightTable:
-    """Status and message of a volume in a document.
+def _is_whole(lab: Lab, outcomes: Iterable[Outcome]) -> bool:
+    left = tuple(lab.differences(lab.documents()))
+    for outcome in outcomes:
+        outcome.left = left
+    return not left
+
+
+def sight_of(documents: Mapping[str, Document], volume_id: str) -> SightTable:
+    """Status and message of the volume of that id in any of the documents.
 
     Raises:
-        LabError: the document has no such volume.
+        LabError: none has such a volume.
     """
-    for volume in (volume for kind in _VOLUMES for volume in document[kind]):
-        if volume["volume_id"] == volume_id:
-            return SightTable(volume_id, volume["status"], volume["status_msg"])
-    raise LabError(f"the document has no volume {volume_id!r}")
+    for document in documents.values():
+        for volume in (volume for kind in _VOLUMES for volume in document[kind]):
+            if volume["volume_id"] == volume_id:
+                return SightTable(volume_id, volume["status"], volume["status_msg"])
+    raise LabError(f"no document has a volume {volume_id!r}")
 
 
 def is_as(seen: SightTable, wanted: SightTable) -> bool:
@@ -119,6 +166,15 @@ def is_as(seen: SightTable, wanted: SightTable) -> bool:
 
 
 def _told(outcome: Outcome) -> str:
-    if outcome.as_expected:
-        return f"not whole again: {'; '.join(outcome.left)}"
-    return "; ".join(f"{seen.volume} is {seen.status}: {seen.message}" for seen in outcome.seen)
+    if outcome.is_good:
+        return (
+            f"as expected: {outcome.name}: seen after {outcome.seen_after_s:.0f} s, "
+            f"whole again after {outcome.recovered_after_s:.0f} s"
+        )
+    wrong = [outcome.error] if outcome.error else []
+    if not outcome.as_expected:
+        wrong += [f"{seen.volume} is {seen.status}: {seen.message}" for seen in outcome.seen]
+        wrong += outcome.unmet
+    if outcome.left:
+        wrong.append(f"not whole again: {'; '.join(outcome.left)}")
+    return f"NOT AS EXPECTED: {outcome.name}: {'; '.join(wrong)}"

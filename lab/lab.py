@@ -7,7 +7,7 @@ import socket
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
@@ -24,6 +24,7 @@ from lab.images import define_guests, make_images
 from lab.manager import Manager
 from lab.scenario import Scenario
 
+Document = dict[str, Any]
 # Hosts that boot at once: each wants a core of its own.
 _AT_ONCE = 2
 
@@ -32,10 +33,15 @@ class Lab:
     """Hosts that are up, with all that the scenario gives them."""
 
     def __init__(
-        self, scenario: Scenario, expected: object, hosts: dict[str, LabHost], manager: Manager, results: Path
+        self,
+        scenario: Scenario,
+        expected: Mapping[str, Document],
+        hosts: dict[str, LabHost],
+        manager: Manager,
+        results: Path,
     ) -> None:
-        """`expected` is the document that must be seen when nothing is wrong."""
-        self._expected = expected
+        """`expected` has by image storage the document that must be seen when nothing is wrong."""
+        self.expected = expected
         self.scenario = scenario
         self.hosts = hosts
         self.manager = manager
@@ -76,21 +82,27 @@ class Lab:
         host = next(host for host in self.hosts.values() if host.guest.is_up)
         gluster.start(host, volume)
 
-    def document(self) -> dict[str, Any]:
-        """The document as the manager serves it now."""
-        document = self.manager.document(self.scenario.expected.image_storage)
-        told = msgspec.json.format(msgspec.json.encode(document))
-        (self.results / "document.json").write_bytes(told)
-        return document
+    def documents(self) -> dict[str, Document]:
+        """By image storage, the documents as the manager serves them now; they are left in the results."""
+        documents = {name: self.manager.document(name) for name in self.expected}
+        for number, (name, document) in enumerate(documents.items()):
+            told = msgspec.json.format(msgspec.json.encode(document))
+            (self.results / (f"document-{name}.json" if number else "document.json")).write_bytes(told)
+        return documents
 
     def keep_logs(self) -> None:
         """Leaves what the agents printed in the results."""
         for name, host in self.hosts.items():
             (self.results / name / "agent.txt").write_text(host.agent_log(), encoding="utf-8")
 
-    def differences(self, document: dict[str, Any]) -> list[str]:
-        """What of a document is not as the scenario expects it."""
-        return differences(self._expected, document, self.scenario.expected.within)
+    def differences(self, documents: Mapping[str, Document]) -> list[str]:
+        """What of the documents is not as the scenario expects it, each line with its image storage."""
+        within = self.scenario.expected.within
+        return [
+            f"{name}: {line}"
+            for name, expected in self.expected.items()
+            for line in differences(expected, documents[name], within)
+        ]
 
     def _at_once(self, what: Callable[[LabHost], None]) -> None:
         """Does the same to all hosts; when one fails, or the lab is interrupted, none is waited for."""
@@ -108,7 +120,7 @@ class Lab:
 
 
 @contextmanager
-def lab(scenario: Scenario, expected: object, results: Path) -> Iterator[Lab]:
+def lab(scenario: Scenario, expected: Mapping[str, Document], results: Path) -> Iterator[Lab]:
     """The lab, empty, for as long as the context lasts; `Lab.build` fills it.
 
     Disks and sockets lie in a directory of their own that is gone afterwards; consoles, logs and commands
@@ -129,7 +141,7 @@ def lab(scenario: Scenario, expected: object, results: Path) -> Iterator[Lab]:
             yield it
         finally:
             it.keep_logs()
-            manager.stop()
+            manager.close()
     finally:
         for made in hosts.values():
             made.guest.power_off()

@@ -113,19 +113,21 @@ class GuestTable(Table):
 
 
 class ManagerTable(Table):
-    """`[manager]`: time-outs and intervals, as the declaration's own table takes them."""
+    """`[manager]`: time-outs and intervals, as the declaration's own table takes them. Its database is a
+    file, or a PostgreSQL of the lab's own.
+    """
 
+    database: Literal["sqlite", "postgresql"] = "sqlite"
     host_timeout_s: float = 60
     probe_every_s: dict[str, float] = {}
 
 
 class ExpectedTable(Table):
-    """`[expected]`: `document` is a JSON file beside the scenario. `within` gives, by field name, the part
-    by which a number may differ.
+    """`[expected]`: `documents` names for each image storage to look at the JSON file beside the scenario.
+    `within` gives, by field name, the part by which a number may differ.
     """
 
-    image_storage: str
-    document: str
+    documents: dict[str, str]
     within: dict[str, float] = {}
     within_s: float = 240
 
@@ -138,16 +140,28 @@ class SightTable(Table):
     message: str = ""
 
 
+class CheckTable(Table):
+    """What must hold in a host besides: a shell command that succeeds."""
+
+    host: str
+    command: str
+
+
 class FaultTable(Table):
-    """`[[faults]]`: what is done, what must be seen within `within_s`, how it is undone; then all is `ok`
-    again within `recovers_s`.
+    """`[[faults]]`: what is done, what must be seen within `within_s` and for `stays_s` from then on, how it
+    is undone; then the documents are whole again within `recovers_s`.
+
+    Neighbours in the file of one `together` are done one after the other, waited for at once, and undone.
     """
 
     name: str
     do: tuple[Verb, ...]
     expect: tuple[SightTable, ...]
+    checks: tuple[CheckTable, ...] = ()
     undo: tuple[Verb, ...] = ()
+    together: str = ""
     within_s: float = 60
+    stays_s: float = 0
     recovers_s: float = 120
 
 
@@ -210,8 +224,9 @@ def read(path: Path) -> Scenario:
     except (OSError, UnicodeDecodeError) as error:
         raise ScenarioError(f"{path} cannot be read: {error}") from error
     scenario = parse(text, str(path))
-    if not (document := path.parent / scenario.expected.document).is_file():
-        raise ScenarioError(f"{path}: expected.document: there is no {document}")
+    for name in scenario.expected.documents.values():
+        if not (document := path.parent / name).is_file():
+            raise ScenarioError(f"{path}: expected.documents: there is no {document}")
     return scenario
 
 
@@ -253,6 +268,8 @@ def _wrong(scenario: Scenario) -> Iterator[str]:
     for place, verbs in _verbs(scenario):
         for verb in verbs:
             yield from (f"{place}: {text}" for text in verb.wrong(scenario))
+    if not scenario.expected.documents:
+        yield "expected.documents: is empty; name an image storage and the file of its document"
     for number, fault in enumerate(scenario.faults):
         for sight in fault.expect:
             try:
@@ -317,6 +334,8 @@ def _wrong_names(scenario: Scenario) -> Iterator[str]:
     named += [(f"images[{number}].host", (row.host,)) for number, row in enumerate(scenario.images)]
     named += [(f"fillers[{number}].host", (row.host,)) for number, row in enumerate(scenario.fillers)]
     named += [(f"guests[{number}].host", (row.host,)) for number, row in enumerate(scenario.guests)]
+    for number, fault in enumerate(scenario.faults):
+        named.append((f"faults[{number}].checks", [check.host for check in fault.checks]))
     for key, names in named:
         for name in dict.fromkeys(names):
             if name not in hosts:

@@ -2,13 +2,20 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 from lab.errors import LabError
+from lab.faults import together, try_together
 from lab.lab import Lab
+from lab.scenario import read
 
 
-def shell(lab: Lab) -> None:
-    """Reads `HOST COMMAND` lines until the end of input."""
+def shell(lab: Lab, path: Path) -> None:
+    """Reads lines until the end of input: `HOST COMMAND`, or `try TEXT` for faults by their names."""
     print(f"\nHOST COMMAND runs a command in a host; hosts: {', '.join(lab.hosts)}. Ctrl-D ends the lab.\n")
+    print(
+        f"try TEXT does, awaits and undoes the faults of {path}, as it is then, with TEXT in their names.\n"
+    )
     print(f"The manager: {lab.manager.url}/hosts, with the token in {lab.manager.token_file}\n")
     print(f"Consoles, logs and the document: {lab.results}\n")
     while True:
@@ -17,6 +24,9 @@ def shell(lab: Lab) -> None:
         except EOFError:
             return
         name, _, command = line.partition(" ")
+        if name == "try" and command:
+            _try(lab, path, command)
+            continue
         if name not in lab.hosts or not command:
             print(f"HOST COMMAND, such as: {next(iter(lab.hosts))} lsblk")
             continue
@@ -28,3 +38,11 @@ def shell(lab: Lab) -> None:
         print(ran.output, end="" if ran.output.endswith("\n") else "\n")
         if ran.status:
             print(f"exit status {ran.status}")
+
+
+def _try(lab: Lab, path: Path, text: str) -> None:
+    try:
+        for faults in together(fault for fault in read(path).faults if text in fault.name):
+            try_together(lab, faults)
+    except LabError as error:
+        print(error)

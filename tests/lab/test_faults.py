@@ -2,31 +2,39 @@
 
 from __future__ import annotations
 
+import time
+from typing import Any
+
 import pytest
 
 from lab.errors import LabError
-from lab.faults import is_as, sight_of, within
-from lab.scenario import SightTable
+from lab.faults import is_as, sight_of, together, within
+from lab.scenario import FaultTable, SightTable
 
-DOCUMENT = {
+DOCUMENT: dict[str, Any] = {
     "volumes": [{"volume_id": "ssd", "status": "broken", "status_msg": "Read-only on flexdev01."}],
     "external_volumes": [{"volume_id": "home", "status": "ok", "status_msg": ""}],
     "gluster_volumes": [],
 }
+DOCUMENTS = {"empty": {"volumes": [], "external_volumes": [], "gluster_volumes": []}, "farm": DOCUMENT}
+
+
+def _fault(name: str, together: str = "") -> FaultTable:
+    return FaultTable(name, (), (), together=together)
 
 
 @pytest.mark.parametrize(("volume", "status"), [("ssd", "broken"), ("home", "ok")])
 def test_a_volume_of_any_kind_is_found(volume: str, status: str) -> None:
-    assert sight_of(DOCUMENT, volume).status == status
+    assert sight_of(DOCUMENTS, volume).status == status
 
 
 def test_a_volume_that_is_not_in_the_document_is_told() -> None:
-    with pytest.raises(LabError, match="no volume 'other'"):
-        sight_of(DOCUMENT, "other")
+    with pytest.raises(LabError, match="has a volume 'other'"):
+        sight_of(DOCUMENTS, "other")
 
 
 def test_status_and_message_must_both_be_as_expected() -> None:
-    seen = sight_of(DOCUMENT, "ssd")
+    seen = sight_of(DOCUMENTS, "ssd")
     assert is_as(seen, SightTable("ssd", "broken", "only on flexdev0[12]"))
     assert is_as(seen, SightTable("ssd", "broken"))
     assert not is_as(seen, SightTable("ssd", "degraded", "only"))
@@ -35,12 +43,12 @@ def test_status_and_message_must_both_be_as_expected() -> None:
 
 def test_a_condition_is_asked_until_it_holds() -> None:
     answers = iter([False, False, True])
-    assert within(60, lambda: next(answers))[0]
+    assert within(60, lambda: next(answers), time.monotonic())[0]
 
 
 def test_a_condition_is_asked_once_at_least() -> None:
-    assert within(-1, lambda: True)[0]
-    assert not within(-1, lambda: False)[0]
+    assert within(-1, lambda: True, time.monotonic())[0]
+    assert not within(-1, lambda: False, time.monotonic())[0]
 
 
 def test_who_does_not_answer_yet_is_asked_again() -> None:
@@ -52,7 +60,7 @@ def test_who_does_not_answer_yet_is_asked_again() -> None:
             raise LabError("starting")
         return True
 
-    assert within(60, condition)[0]
+    assert within(60, condition, time.monotonic())[0]
 
 
 def test_who_never_answers_is_told() -> None:
@@ -60,4 +68,10 @@ def test_who_never_answers_is_told() -> None:
         raise LabError("gone")
 
     with pytest.raises(LabError, match="gone"):
-        within(-1, condition)
+        within(-1, condition, time.monotonic())
+
+
+def test_neighbours_of_one_word_happen_at_once_and_all_else_in_turn() -> None:
+    faults = [_fault("a"), _fault("b"), _fault("c", "x"), _fault("d", "x"), _fault("e", "y"), _fault("f")]
+    names = [[fault.name for fault in group] for group in together(faults)]
+    assert names == [["a"], ["b"], ["c", "d"], ["e"], ["f"]]

@@ -20,8 +20,7 @@ declaration = """
 hosts = ["alpha"]
 """
 [expected]
-image_storage = "internal"
-document = "x.json"
+documents = { internal = "x.json" }
 [[hosts]]
 name = "alpha"
 address = "10.0.0.1"

@@ -21,8 +21,7 @@ declaration = """
 hosts = ["alpha"]
 """
 [expected]
-image_storage = "internal"
-document = "expected.json"
+documents = { internal = "expected.json" }
 [[hosts]]
 name = "alpha"
 address = "10.79.0.1"
@@ -72,7 +71,7 @@ def start_lab(directory: Path) -> subprocess.Popen[bytes]:
         cwd=directory, env=os.environ | {"PYTHONPATH": str(ROOT), "TMPDIR": str(directory)},
         stderr=subprocess.DEVNULL,
     )  # fmt: skip
-    console = directory / "build/lab/alpha/console-1.txt"
+    console = directory / "build/lab/scenario/alpha/console-1.txt"
     assert wait_until(lambda: guests_of(directory) and console.exists(), within_s=60)
     return process
 
@@ -86,7 +85,7 @@ def test_an_interrupted_lab_takes_everything_down(short_directory: Path, number:
     assert process.wait(timeout=60) == 128 + number
     assert guests_of(short_directory) == []
     assert list(short_directory.glob("lab-*")) == []
-    assert (short_directory / "build/lab/alpha/console-1.txt").exists()
+    assert (short_directory / "build/lab/scenario/alpha/console-1.txt").exists()
 
 
 @pytest.mark.guest
