@@ -9,11 +9,14 @@ from pathlib import Path
 from lab.disks import OCFS2_CLUSTER, drive_id, qemu_disks
 from lab.errors import LabError
 from lab.guest import Guest, Kernel
-from lab.manager import STOREKEEPER, Joining, Manager
+from lab.manager import STOREKEEPER, Manager
 from lab.scenario import DiskTable, FilesystemTable, MountTable, Scenario
 
 CHECKOUT = Path(__file__).resolve().parents[1]
 AGENT_LOG = "/run/agent.log"
+_AGENT_PID = "/run/agent.pid"
+_AGENT_STATE = "/var/lib/storekeeper/agent"
+_CLAIM_PID, _CLAIM_STATE = "/run/claim.pid", "/run/claim"
 DECLARATION = "/etc/storekeeper/storekeeper.toml"
 OCFS2_PORT = 7777
 _STORAGE_MAC, _OUTSIDE_MAC = "52:54:00:77:00", "52:54:00:78:00"
@@ -52,7 +55,7 @@ class LabHost:
             *qemu_disks(scenario, name, disks),
         ]  # fmt: skip
         self.guest = Guest(name, results / name, argv, sockets)
-        self._joining: Joining | None = None
+        self._join_token = ""
         self.run, self.wait_until = self.guest.run, self.guest.wait_until
 
     def boot(self) -> None:
@@ -119,12 +122,38 @@ class LabHost:
 
     def report_to(self, manager: Manager) -> None:
         """Starts the agent, which joins at its first start."""
-        self._joining = self._joining or manager.joining(self.name)
-        argv = [
-            str(STOREKEEPER), "agent", "--manager", f"https://{OUTSIDE_ADDRESS}:{manager.port}",
-            "--fingerprint", self._joining.fingerprint, "--join", self._joining.token,
-        ]  # fmt: skip
-        self.run(f"setsid {shlex.join(argv)} > {AGENT_LOG} 2>&1 & echo $! > /run/agent.pid")
+        self._join_token = self._join_token or manager.join_token(self.name)
+        argv = self._agent(manager, "--join", self._join_token)
+        self.run(f"setsid {shlex.join(argv)} > {AGENT_LOG} 2>&1 & echo $! > {_AGENT_PID}")
+
+    @staticmethod
+    def _agent(manager: Manager, *words: str) -> list[str]:
+        url = f"https://{OUTSIDE_ADDRESS}:{manager.port}"
+        return [str(STOREKEEPER), "agent", "--manager", url, "--fingerprint", manager.fingerprint, *words]
+
+    def stop_agent(self) -> None:
+        """Stops the agent as an administrator does."""
+        self.run(_ended(_AGENT_PID))
+
+    def report_as(self, other: LabHost, manager: Manager) -> None:
+        """Starts an agent beside this host's own, with a copy of what another host's has."""
+        copied = other.run(f"tar -C {_AGENT_STATE} -cz --exclude lock . | base64 -w0")
+        argv = self._agent(manager, "--state", _CLAIM_STATE)
+        self.run(f"""
+set -eu
+mkdir -p -m 700 {_CLAIM_STATE}
+printf %s {copied} | base64 -d | tar -C {_CLAIM_STATE} -xz
+setsid {shlex.join(argv)} > /run/claim.log 2>&1 & echo $! > {_CLAIM_PID}
+""")
+
+    def stop_claim(self) -> None:
+        """Ends what `report_as` started."""
+        self.run(f"{_ended(_CLAIM_PID)}\nrm -rf {_CLAIM_STATE}")
+
+    def card(self, network: str) -> str:
+        """The name in this host of its card to the `storage` network, or `outside`."""
+        mac = self._macs[0 if network == "storage" else 1]
+        return self.run(f"basename $(dirname $(grep -l {mac} /sys/class/net/*/address))").strip()
 
     def agent_log(self) -> str:
         """What the agent printed since the host's last boot."""
@@ -223,6 +252,13 @@ sed -i 's/option ping-timeout .*/{ping}/' /etc/glusterfs/glusterd.vol
 glusterd -p /run/glusterd.pid
 """)
         self.wait_until("gluster --mode=script pool list", within_s=120, what="glusterd answers")
+
+
+def _ended(pid_file: str) -> str:
+    """Commands that end the process of that id, if it is still there, and wait for its end."""
+    return f"""
+process=$(cat {pid_file}); kill $process || true
+tries=0; while [ -e /proc/$process ]; do tries=$((tries + 1)); [ $tries -lt 200 ]; sleep 0.1; done"""
 
 
 def _multipath(wwns: list[str]) -> str:

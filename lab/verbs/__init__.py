@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from lab.verbs import gluster, hosts, manager, network, storage
+from lab.verbs import agents, gluster, hosts, manager, network, storage
 
 Verb = (
     hosts.PowerOff
@@ -14,6 +14,17 @@ Verb = (
     | network.Reconnect
     | gluster.KillBricks
     | gluster.StartBricks
+    | gluster.HangClient
+    | gluster.ResumeClient
+    | agents.StopAgent
+    | agents.StartAgent
+    | agents.Claim
+    | agents.EndClaim
+    | agents.SetClock
     | manager.KillManager
     | manager.StartManager
+    | manager.StopDatabase
+    | manager.StartDatabase
+    | manager.HangDatabase
+    | manager.ResumeDatabase
 )

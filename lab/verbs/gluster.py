@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
-from lab.verbs.contract import AnyVerb
+from lab.verbs.contract import AnyVerb, OnHost
 
 if TYPE_CHECKING:
     from lab.lab import Lab
@@ -43,3 +43,31 @@ class StartBricks(AnyVerb, tag="start-bricks"):
     def do(self, lab: Lab) -> None:
         """Starts the volume and waits for its bricks."""
         lab.start_volume(self.volume)
+
+
+class _OnClient(OnHost):
+    """A verb that happens to the client of a Gluster mount, which a host has at `at`."""
+
+    at: str
+
+    def wrong(self, scenario: Scenario) -> Iterator[str]:
+        """The host mounts nothing there."""
+        yield from OnHost.wrong(self, scenario)
+        if self.at not in {mount.at for _, mount in scenario.gluster_mounts_of(self.host)}:
+            yield f"{self.host!r} mounts no Gluster volume at {self.at!r}"
+
+
+class HangClient(_OnClient, tag="hang-client"):
+    """The client of a Gluster mount hangs, and with it whoever looks there."""
+
+    def do(self, lab: Lab) -> None:
+        """Sends it SIGSTOP."""
+        lab.hosts[self.host].run(f"pkill -STOP -f -- '--process-name fuse .*{self.at}$'")
+
+
+class ResumeClient(_OnClient, tag="resume-client"):
+    """The client of a Gluster mount goes on."""
+
+    def do(self, lab: Lab) -> None:
+        """Sends it SIGCONT."""
+        lab.hosts[self.host].run(f"pkill -CONT -f -- '--process-name fuse .*{self.at}$'")

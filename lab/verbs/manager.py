@@ -1,13 +1,15 @@
-"""Verbs that happen to the manager."""
+"""Verbs that happen to the manager and its database."""
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from lab.verbs.contract import AnyVerb
 
 if TYPE_CHECKING:
     from lab.lab import Lab
+    from lab.scenario import Scenario
 
 
 class KillManager(AnyVerb, tag="kill-manager"):
@@ -24,3 +26,42 @@ class StartManager(AnyVerb, tag="start-manager"):
     def do(self, lab: Lab) -> None:
         """Starts it and waits until it answers."""
         lab.manager.start()
+
+
+class _OnDatabase(AnyVerb):
+    def wrong(self, scenario: Scenario) -> Iterator[str]:
+        """The manager's database is a file."""
+        if scenario.manager.database != "postgresql":
+            yield "the manager has no database server; write manager.database = 'postgresql'"
+
+
+class StopDatabase(_OnDatabase, tag="stop-database"):
+    """The database server is stopped, at once."""
+
+    def do(self, lab: Lab) -> None:
+        """Ends it, and every connection to it."""
+        lab.manager.database.stop()
+
+
+class StartDatabase(_OnDatabase, tag="start-database"):
+    """The database server starts again."""
+
+    def do(self, lab: Lab) -> None:
+        """Starts it and waits until it answers."""
+        lab.manager.database.start()
+
+
+class HangDatabase(_OnDatabase, tag="hang-database"):
+    """The database server hangs: connections stay, and nothing is answered."""
+
+    def do(self, lab: Lab) -> None:
+        """Sends all its processes SIGSTOP."""
+        lab.manager.database.hang()
+
+
+class ResumeDatabase(_OnDatabase, tag="resume-database"):
+    """The database server goes on."""
+
+    def do(self, lab: Lab) -> None:
+        """Sends all its processes SIGCONT."""
+        lab.manager.database.resume()

@@ -11,20 +11,31 @@ if TYPE_CHECKING:
 
 
 class CutOff(OnHost, tag="cut-off"):
-    """A host's card loses its link: to the hosts' `storage` network, or `outside`, to the manager."""
+    """A host is cut off the hosts' `storage` network, or off what is `outside`: the manager.
+
+    Its card loses its link; `silently` it keeps that, and nothing that it sends arrives.
+    """
 
     network: Literal["storage", "outside"]
+    silently: bool = False
 
     def do(self, lab: Lab) -> None:
-        """Takes the link away."""
-        lab.hosts[self.host].guest.qmp("set_link", name=self.network, up=False)
+        """Takes the link away, or lets the packets vanish."""
+        host = lab.hosts[self.host]
+        if self.silently:
+            host.run(f"tc qdisc add dev {host.card(self.network)} root blackhole")
+        else:
+            host.guest.qmp("set_link", name=self.network, up=False)
 
 
 class Reconnect(OnHost, tag="reconnect"):
-    """The link is there again."""
+    """What `cut-off` did is over."""
 
     network: Literal["storage", "outside"]
 
     def do(self, lab: Lab) -> None:
-        """Gives the link back."""
-        lab.hosts[self.host].guest.qmp("set_link", name=self.network, up=True)
+        """Gives the link back, and lets packets pass."""
+        host = lab.hosts[self.host]
+        host.guest.qmp("set_link", name=self.network, up=True)
+        # Fails when nothing was in their way.
+        host.guest.try_run(f"tc qdisc del dev {host.card(self.network)} root")
