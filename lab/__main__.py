@@ -16,7 +16,7 @@ from pathlib import Path
 from lab.errors import LabError
 from lab.faults import try_faults, within
 from lab.lab import Lab, lab
-from lab.scenario import read
+from lab.reading import read
 from lab.shell import shell
 
 RESULTS = Path("build/lab")

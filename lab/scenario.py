@@ -1,27 +1,16 @@
 """The scenario file: what hosts, storage, guests and declarations the lab makes, and what must be seen.
 
-TOML, read into the structs below, every one of which is a table of the file; checked as a whole.
+Every struct below is a table of the file, which is TOML; `reading` reads and checks it.
 """
 
 from __future__ import annotations
 
-import ipaddress
-import re
-import tomllib
-from collections import Counter
-from collections.abc import Iterable, Iterator
-from pathlib import Path
 from typing import Literal
 
 import msgspec
 from msgspec import Struct
 
-from lab.errors import ScenarioError
 from lab.verbs import Verb
-from storekeeper import declaration_toml
-
-_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9-]{0,30}\Z")
-_WWN = re.compile(r"0x[0-9a-f]{16}\Z")
 
 
 class Table(Struct, forbid_unknown_fields=True):
@@ -133,10 +122,21 @@ class ExpectedTable(Table):
 
 
 class SightTable(Table):
-    """What must be seen of a volume: its status, and a pattern found in its message."""
+    """What must be seen of a volume: its status, a pattern found in its message, and images, by their ids,
+    beside those of the expected document.
+    """
 
     volume: str
     status: Literal["ok", "degraded", "broken", "unknown"]
+    message: str = ""
+    images: tuple[str, ...] = ()
+
+
+class HostSightTable(Table):
+    """What must be seen of a host: its state, and a pattern found in its message."""
+
+    host: str
+    state: Literal["running", "unknown", "unavailable", "incompatible"]
     message: str = ""
 
 
@@ -149,14 +149,17 @@ class CheckTable(Table):
 
 class FaultTable(Table):
     """`[[faults]]`: what is done, what must be seen within `within_s` and for `stays_s` from then on, how it
-    is undone; then the documents are whole again within `recovers_s`.
+    is undone; then the documents are whole again within `recovers_s`. Where the fault is to do no harm to
+    them (`unharmed`) they are whole meanwhile too.
 
     Neighbours in the file of one `together` are done one after the other, waited for at once, and undone.
     """
 
     name: str
     do: tuple[Verb, ...]
-    expect: tuple[SightTable, ...]
+    expect: tuple[SightTable, ...] = ()
+    expect_hosts: tuple[HostSightTable, ...] = ()
+    unharmed: bool = False
     checks: tuple[CheckTable, ...] = ()
     undo: tuple[Verb, ...] = ()
     together: str = ""
@@ -187,6 +190,10 @@ class Scenario(Table):
         """The host of that name."""
         return next(host for host in self.hosts if host.name == name)
 
+    def gluster_volume(self, name: str) -> GlusterVolumeTable:
+        """The Gluster volume of that name."""
+        return next(volume for volume in self.gluster_volumes if volume.name == name)
+
     def disks_of(self, host: str) -> list[DiskTable]:
         """The disks that a host sees, in the file's order."""
         return [disk for disk in self.disks if host in disk.seen_by]
@@ -211,166 +218,3 @@ class Scenario(Table):
         return [
             host.name for host in self.hosts if any(fs.kind == "ocfs2" for fs, _ in self.mounts_of(host.name))
         ]
-
-
-def read(path: Path) -> Scenario:
-    """The scenario in a file.
-
-    Raises:
-        ScenarioError: it cannot be read, or something is wrong with it: all that is.
-    """
-    try:
-        text = path.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        raise ScenarioError(f"{path} cannot be read: {error}") from error
-    scenario = parse(text, str(path))
-    for name in scenario.expected.documents.values():
-        if not (document := path.parent / name).is_file():
-            raise ScenarioError(f"{path}: expected.documents: there is no {document}")
-    return scenario
-
-
-def parse(text: str, name: str = "scenario") -> Scenario:
-    """The scenario in a TOML text.
-
-    Raises:
-        ScenarioError: something is wrong with it: all that is, a line each, with its key.
-    """
-    try:
-        scenario = msgspec.convert(tomllib.loads(text), Scenario)
-    except tomllib.TOMLDecodeError as error:
-        raise ScenarioError(f"{name}: {error}; correct the TOML there") from error
-    except msgspec.ValidationError as error:
-        raise ScenarioError(f"{name}: {error}") from error
-    wrong = list(_wrong(scenario))
-    if wrong:
-        raise ScenarioError("\n".join(f"{name}: {line}" for line in wrong))
-    return scenario
-
-
-def _wrong(scenario: Scenario) -> Iterator[str]:
-    """Everything that is wrong with a scenario whose shape is right."""
-    yield from _wrong_hosts(scenario)
-    yield from _wrong_disks(scenario)
-    yield from _wrong_names(scenario)
-    disks = {disk.name for disk in scenario.disks}
-    for number, filesystem in enumerate(scenario.filesystems):
-        key = f"filesystems[{number}]"
-        if filesystem.disk not in disks:
-            yield f"{key}.disk: there is no disk {filesystem.disk!r}"
-            continue
-        seen_by = next(disk.seen_by for disk in scenario.disks if disk.name == filesystem.disk)
-        for mount in filesystem.mounts:
-            for host in mount.hosts:
-                if host not in seen_by:
-                    yield f"{key}.mounts: {host} mounts it, but does not see the disk {filesystem.disk!r}"
-    yield from _wrong_paths(scenario)
-    for place, verbs in _verbs(scenario):
-        for verb in verbs:
-            yield from (f"{place}: {text}" for text in verb.wrong(scenario))
-    if not scenario.expected.documents:
-        yield "expected.documents: is empty; name an image storage and the file of its document"
-    for number, fault in enumerate(scenario.faults):
-        for sight in fault.expect:
-            try:
-                re.compile(sight.message)
-            except re.error as wrong:
-                yield f"faults[{number}].expect: {sight.message!r} is no pattern: {wrong}"
-    for error in declaration_toml.check(scenario.declaration):
-        yield f"declaration: {error}"
-
-
-def _wrong_hosts(scenario: Scenario) -> Iterator[str]:
-    if not scenario.hosts:
-        yield "hosts: is empty; describe at least one host"
-    yield from _twice("hosts", (host.name for host in scenario.hosts))
-    yield from _twice("hosts", (host.address for host in scenario.hosts))
-    for number, host in enumerate(scenario.hosts):
-        if not _NAME.match(host.name):
-            yield f"hosts[{number}].name: {host.name!r} is no host name; write letters, digits and hyphens"
-        if host.memory_mib < 256:
-            yield f"hosts[{number}].memory_mib: {host.memory_mib} is too little to boot; write 512 or more"
-        try:
-            ipaddress.IPv4Address(host.address)
-        except ValueError:
-            yield f"hosts[{number}].address: {host.address!r} is no address; write one such as '10.77.0.1'"
-
-
-def _wrong_disks(scenario: Scenario) -> Iterator[str]:
-    yield from _twice("disks", (disk.name for disk in scenario.disks))
-    yield from _twice("disks", (disk.wwn for disk in scenario.disks if disk.wwn))
-    yield from _twice("filesystems", (filesystem.disk for filesystem in scenario.filesystems))
-    for number, disk in enumerate(scenario.disks):
-        key = f"disks[{number}]"
-        if not _NAME.match(disk.name):
-            yield f"{key}.name: {disk.name!r} is no name; write letters, digits and hyphens"
-        if disk.wwn and not _WWN.match(disk.wwn):
-            yield f"{key}.wwn: {disk.wwn!r} is no WWN; write 0x and 16 digits of 0-9a-f"
-        if not 0 < disk.size_kib <= 1 << 36:
-            yield f"{key}.size_kib: {disk.size_kib} is no size; write KiB, up to 64 TiB"
-        if disk.paths not in {1, 2, 3, 4}:
-            yield f"{key}.paths: write 1 to 4"
-        if disk.paths > 1 and not disk.wwn:
-            yield f"{key}.wwn: a multipath disk needs one"
-        for word, length in ((disk.vendor, 8), (disk.product, 16), (disk.serial, 36)):
-            if len(word) > length or "," in word:
-                yield f"{key}: {word!r} does not fit an INQUIRY field of {length} characters, without commas"
-
-
-def _wrong_names(scenario: Scenario) -> Iterator[str]:
-    """Hosts that are named but not described."""
-    hosts = {host.name for host in scenario.hosts}
-    named: list[tuple[str, Iterable[str]]] = []
-    named += [(f"disks[{number}].seen_by", disk.seen_by) for number, disk in enumerate(scenario.disks)]
-    mounting: list[tuple[str, tuple[MountTable, ...]]] = []
-    mounting += [(f"filesystems[{number}]", row.mounts) for number, row in enumerate(scenario.filesystems)]
-    mounting += [
-        (f"gluster_volumes[{number}]", row.mounts) for number, row in enumerate(scenario.gluster_volumes)
-    ]
-    named += [(f"{key}.mounts", mount.hosts) for key, mounts in mounting for mount in mounts]
-    for number, volume in enumerate(scenario.gluster_volumes):
-        bricks = [brick.partition(":")[0] for brick in volume.bricks]
-        named.append((f"gluster_volumes[{number}].bricks", bricks))
-    named += [(f"images[{number}].host", (row.host,)) for number, row in enumerate(scenario.images)]
-    named += [(f"fillers[{number}].host", (row.host,)) for number, row in enumerate(scenario.fillers)]
-    named += [(f"guests[{number}].host", (row.host,)) for number, row in enumerate(scenario.guests)]
-    for number, fault in enumerate(scenario.faults):
-        named.append((f"faults[{number}].checks", [check.host for check in fault.checks]))
-    for key, names in named:
-        for name in dict.fromkeys(names):
-            if name not in hosts:
-                yield f"{key}: there is no host {name!r}"
-
-
-def _wrong_paths(scenario: Scenario) -> Iterator[str]:
-    """Paths that are not absolute, and disks of guests that no image is."""
-    images = {(image.host, image.path): image for image in scenario.images}
-    for number, image in enumerate(scenario.images):
-        if image.backing and (image.host, image.backing) not in images:
-            yield f"images[{number}].backing: no image of {image.host} has the path {image.backing!r}"
-        if image.format != "raw" and (image.allocated or image.leaves_free_kib is not None):
-            yield f"images[{number}]: only a raw image is allocated"
-    for number, guest in enumerate(scenario.guests):
-        for disk in (*guest.disks, *guest.live_disks):
-            if (guest.host, disk) not in images:
-                yield f"guests[{number}]: no image of {guest.host} has the path {disk!r}"
-    paths = [mount.at for filesystem in scenario.filesystems for mount in filesystem.mounts]
-    paths += [mount.at for volume in scenario.gluster_volumes for mount in volume.mounts]
-    paths += [brick.partition(":")[2] for volume in scenario.gluster_volumes for brick in volume.bricks]
-    paths += [image.path for image in scenario.images]
-    paths += [filler.path for filler in scenario.fillers]
-    for path in paths:
-        if not path.startswith("/"):
-            yield f"{path!r} is no absolute path"
-
-
-def _verbs(scenario: Scenario) -> Iterator[tuple[str, tuple[Verb, ...]]]:
-    for number, fault in enumerate(scenario.faults):
-        yield f"faults[{number}].do", fault.do
-        yield f"faults[{number}].undo", fault.undo
-
-
-def _twice(key: str, names: Iterable[str]) -> Iterator[str]:
-    for name, times in Counter(names).items():
-        if times > 1:
-            yield f"{key}: {name!r} is there {times} times"

@@ -7,7 +7,7 @@ from pathlib import Path
 from lab.errors import LabError
 from lab.faults import together, try_together
 from lab.lab import Lab
-from lab.scenario import read
+from lab.reading import read
 
 
 def shell(lab: Lab, path: Path) -> None:

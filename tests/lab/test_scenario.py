@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from lab.errors import ScenarioError
-from lab.scenario import parse, read
+from lab.reading import parse, read
 from lab.verbs.gluster import KillBricks
 from lab.verbs.hosts import PowerOff
 
