@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from itertools import groupby
 
 import msgspec
@@ -21,8 +21,8 @@ _VOLUMES = ("volumes", "external_volumes", "gluster_volumes")
 
 
 class Outcome(Struct):
-    """What came of one fault. Times in seconds since it was done, and since it was undone. `unmet`: the
-    checks that failed, with what they printed.
+    """What came of one fault. Times in seconds since it was done, and since it was undone. `unmet`: what
+    else was to be seen and was not, such as the checks that failed, with what they printed.
     """
 
     name: str
@@ -130,8 +130,22 @@ def _is_seen(lab: Lab, fault: FaultTable, outcome: Outcome) -> bool:
     outcome.seen = tuple(sight_of(documents, sight.volume) for sight in fault.expect)
     if not all(is_as(seen, wanted) for seen, wanted in zip(outcome.seen, fault.expect, strict=True)):
         return False
-    outcome.unmet = tuple(told for check in fault.checks if (told := _unmet(lab, check)))
+    outcome.unmet = tuple(_all_unmet(lab, fault, documents))
     return not outcome.unmet
+
+
+def _all_unmet(lab: Lab, fault: FaultTable, documents: Mapping[str, Document]) -> Iterator[str]:
+    for sight in fault.expect_hosts:
+        host = lab.manager.host(sight.host)
+        state, message = host["current_state"], host["error_msg"]
+        if state != sight.state or not re.search(sight.message, message):
+            yield f"{sight.host} is {state}: {message}"
+    for wanted in fault.expect:
+        there = image_ids(documents, wanted.volume)
+        yield from (f"{wanted.volume} lacks {image}" for image in wanted.images if image not in there)
+    if fault.unharmed:
+        yield from lab.differences(documents)
+    yield from (told for check in fault.checks if (told := _unmet(lab, check)))
 
 
 def _unmet(lab: Lab, check: CheckTable) -> str:
@@ -153,10 +167,25 @@ def sight_of(documents: Mapping[str, Document], volume_id: str) -> SightTable:
     Raises:
         LabError: none has such a volume.
     """
+    volume = _volume(documents, volume_id)
+    return SightTable(volume_id, volume["status"], volume["status_msg"])
+
+
+def image_ids(documents: Mapping[str, Document], volume_id: str) -> set[str]:
+    """The ids of the images of the volume of that id in any of the documents.
+
+    Raises:
+        LabError: none has such a volume.
+    """
+    return {image["image_id"] for image in _volume(documents, volume_id)["images"]}
+
+
+def _volume(documents: Mapping[str, Document], volume_id: str) -> Document:
     for document in documents.values():
         for volume in (volume for kind in _VOLUMES for volume in document[kind]):
             if volume["volume_id"] == volume_id:
-                return SightTable(volume_id, volume["status"], volume["status_msg"])
+                found: Document = volume
+                return found
     raise LabError(f"no document has a volume {volume_id!r}")
 
 

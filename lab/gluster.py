@@ -4,12 +4,22 @@ from __future__ import annotations
 
 import shlex
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from xml.etree import ElementTree as ET
 
 from lab.errors import LabError
 from lab.host import LabHost
 from lab.scenario import GlusterVolumeTable, Scenario
+
+# Nobody mends what the two sides of a split brain hold, and one brick is enough to write to.
+_UNHEALED = {
+    "cluster.quorum-type": "none",
+    "cluster.self-heal-daemon": "off",
+    "cluster.data-self-heal": "off",
+    "cluster.metadata-self-heal": "off",
+    "cluster.entry-self-heal": "off",
+}
+_KEPT = "/run/brick.command"
 
 
 def make_gluster_volumes(scenario: Scenario, hosts: Mapping[str, LabHost]) -> None:
@@ -60,3 +70,57 @@ def bricks_online(host: LabHost, volume: GlusterVolumeTable) -> set[str]:
 def gluster(host: LabHost, words: str) -> str:
     """Runs the gluster tool on a host; what it printed."""
     return host.run(f"gluster --mode=script {words}", timeout_s=240)
+
+
+def split(hosts: Mapping[str, LabHost], volume: GlusterVolumeTable, path: str, sides: Sequence[str]) -> None:
+    """Lets two bricks hold different contents of a file, each sure that the other's are old.
+
+    `path` is where a host mounts it. All bricks but one side are killed, then that one and not the other:
+    what is written meanwhile is on one brick alone.
+    """
+    for option, value in _UNHEALED.items():
+        gluster(hosts[_host_of(sides[0])], f"volume set {volume.name} {option} {value}")
+    first, second = sides
+    for brick in volume.bricks:
+        if brick != second:
+            hosts[_host_of(brick)].run(_kill(brick, _KEPT))
+    writer = hosts[_host_of(first)]
+    _write(writer, path, "/dev/zero")
+    hosts[_host_of(second)].run(_kill(second, "/dev/null"))
+    writer.run(f"xargs -0 setsid < {_KEPT}")
+    _write(writer, path, "/dev/urandom")
+    start(writer, volume)
+
+
+def heal(host: LabHost, volume: GlusterVolumeTable, path: str, side: str) -> None:
+    """Makes what one brick holds of a file the truth, and waits until all have it.
+
+    `path` is the file's in the volume.
+    """
+    for option in _UNHEALED:
+        gluster(host, f"volume reset {volume.name} {option}")
+    gluster(host, f"volume heal {volume.name} split-brain source-brick {side} {shlex.quote(path)}")
+    gluster(host, f"volume heal {volume.name}")
+    info = f"gluster --mode=script volume heal {volume.name} info"
+    count = f"$({info} | grep -c '^Number of entries: 0$')"
+    host.wait_until(f"[ {count} = {len(volume.bricks)} ]", within_s=120, what=f"{volume.name} is healed")
+
+
+def _kill(brick: str, keep: str) -> str:
+    """Commands that kill a brick's process, and keep its command line in a file."""
+    path = brick.partition(":")[2]
+    return f"""
+set -eu
+process=$(pgrep -f -- '--brick-name {path}( |$)')
+cat /proc/$process/cmdline > {keep}
+kill -9 $process"""
+
+
+def _write(host: LabHost, path: str, source: str) -> None:
+    """Writes to a file as soon as a brick of it can be reached."""
+    written = f"dd if={source} of={shlex.quote(path)} bs=4k count=1 conv=notrunc,fsync"
+    host.wait_until(written, within_s=60, what=f"{path} can be written")
+
+
+def _host_of(brick: str) -> str:
+    return brick.partition(":")[0]

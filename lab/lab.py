@@ -7,7 +7,7 @@ import socket
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
@@ -78,9 +78,16 @@ class Lab:
 
     def start_volume(self, name: str) -> None:
         """Starts the bricks of a Gluster volume that are down, from a host that is up."""
-        volume = next(volume for volume in self.scenario.gluster_volumes if volume.name == name)
         host = next(host for host in self.hosts.values() if host.guest.is_up)
-        gluster.start(host, volume)
+        gluster.start(host, self.scenario.gluster_volume(name))
+
+    def split(self, volume: str, path: str, sides: Sequence[str]) -> None:
+        """Makes a split brain of the file that is mounted at `path`."""
+        gluster.split(self.hosts, self.scenario.gluster_volume(volume), path, sides)
+
+    def heal(self, volume: str, path: str, side: str) -> None:
+        """Ends the split brain of the file that is `path` in the volume: one brick holds the truth."""
+        gluster.heal(self.hosts[side.partition(":")[0]], self.scenario.gluster_volume(volume), path, side)
 
     def documents(self) -> dict[str, Document]:
         """By image storage, the documents as the manager serves them now; they are left in the results."""

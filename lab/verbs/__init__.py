@@ -16,6 +16,8 @@ Verb = (
     | gluster.StartBricks
     | gluster.HangClient
     | gluster.ResumeClient
+    | gluster.SplitBrain
+    | gluster.HealSplitBrain
     | agents.StopAgent
     | agents.StartAgent
     | agents.Claim

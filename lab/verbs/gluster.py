@@ -71,3 +71,47 @@ class ResumeClient(_OnClient, tag="resume-client"):
     def do(self, lab: Lab) -> None:
         """Sends it SIGCONT."""
         lab.hosts[self.host].run(f"pkill -CONT -f -- '--process-name fuse .*{self.at}$'")
+
+
+class SplitBrain(OnHost, tag="split-brain"):
+    """Two bricks, the first of them of `host`, come to hold different contents of the file at `path`, as
+    `host` mounts it.
+    """
+
+    volume: str
+    path: str
+    sides: tuple[str, str]
+
+    def wrong(self, scenario: Scenario) -> Iterator[str]:
+        """The volume, a brick, or the mount is not there."""
+        yield from OnHost.wrong(self, scenario)
+        volumes = {volume.name: volume for volume in scenario.gluster_volumes}
+        if self.volume not in volumes:
+            yield f"there is no Gluster volume {self.volume!r}"
+            return
+        known = volumes[self.volume].bricks
+        yield from (f"there is no brick {brick!r}" for brick in self.sides if brick not in known)
+        if not self.sides[0].startswith(f"{self.host}:"):
+            yield f"sides: {self.sides[0]!r} is no brick of {self.host!r}"
+        if self._mount(scenario) is None:
+            yield f"{self.host!r} mounts {self.volume!r} nowhere above {self.path!r}"
+
+    def _mount(self, scenario: Scenario) -> str | None:
+        """Where the host mounts the volume."""
+        for volume, mount in scenario.gluster_mounts_of(self.host):
+            if volume.name == self.volume and self.path.startswith(f"{mount.at}/"):
+                return mount.at
+        return None
+
+    def do(self, lab: Lab) -> None:
+        """Writes to one side while the other is down, and the other way round."""
+        lab.split(self.volume, self.path, self.sides)
+
+
+class HealSplitBrain(SplitBrain, tag="heal-split-brain"):
+    """What the first side holds is the truth."""
+
+    def do(self, lab: Lab) -> None:
+        """Lets Gluster copy it, and waits until all bricks have it."""
+        within = self.path.removeprefix(self._mount(lab.scenario) or "")
+        lab.heal(self.volume, within, self.sides[0])

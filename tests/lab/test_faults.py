@@ -8,12 +8,16 @@ from typing import Any
 import pytest
 
 from lab.errors import LabError
-from lab.faults import is_as, sight_of, together, within
+from lab.faults import image_ids, is_as, sight_of, together, within
 from lab.scenario import FaultTable, SightTable
 
 DOCUMENT: dict[str, Any] = {
-    "volumes": [{"volume_id": "ssd", "status": "broken", "status_msg": "Read-only on flexdev01."}],
-    "external_volumes": [{"volume_id": "home", "status": "ok", "status_msg": ""}],
+    "volumes": [
+        {"volume_id": "ssd", "status": "broken", "status_msg": "Read-only on flexdev01.", "images": []}
+    ],
+    "external_volumes": [
+        {"volume_id": "home", "status": "ok", "status_msg": "", "images": [{"image_id": "win.qcow2"}]}
+    ],
     "gluster_volumes": [],
 }
 DOCUMENTS = {"empty": {"volumes": [], "external_volumes": [], "gluster_volumes": []}, "farm": DOCUMENT}
@@ -31,6 +35,11 @@ def test_a_volume_of_any_kind_is_found(volume: str, status: str) -> None:
 def test_a_volume_that_is_not_in_the_document_is_told() -> None:
     with pytest.raises(LabError, match="has a volume 'other'"):
         sight_of(DOCUMENTS, "other")
+
+
+def test_the_images_of_a_volume_are_found_by_their_ids() -> None:
+    assert image_ids(DOCUMENTS, "home") == {"win.qcow2"}
+    assert image_ids(DOCUMENTS, "ssd") == set()
 
 
 def test_status_and_message_must_both_be_as_expected() -> None:

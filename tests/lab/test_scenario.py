@@ -53,6 +53,8 @@ do = [{ verb = "power-off", host = "beta" }, { verb = "kill-bricks", bricks = ["
 expect = [{ volume = "vol", status = "broken", message = "bricks" }]
 '''
 
+SPLIT = "verb = 'split-brain', host = 'alpha', volume = 'vol', path = '/mnt/f'"
+
 
 @pytest.mark.parametrize("path", SCENARIOS, ids=lambda path: path.stem)
 def test_every_scenario_of_the_project_can_be_read(path: Path) -> None:
@@ -103,6 +105,33 @@ def test_the_verbs_of_a_fault_are_read_by_their_names() -> None:
         ('"beta:/b"', '"gamma:/b"', "gluster_volumes[0].bricks: there is no host 'gamma'"),
         ('host = "beta" }', 'host = "gamma" }', "faults[0].do: there is no host 'gamma'"),
         ('bricks = ["alpha:/data/b"] }', 'bricks = ["alpha:/c"] }', "there is no brick 'alpha:/c'"),
+        ('{ verb = "power-off", host = "beta" }', '{ verb = "stop-database" }', "no database server"),
+        (
+            '{ verb = "power-off", host = "beta" }',
+            '{ verb = "claim", host = "beta", of = "gamma" }',
+            "faults[0].do: there is no host 'gamma'",
+        ),
+        (
+            '{ verb = "power-off", host = "beta" }',
+            '{ verb = "hang-client", host = "beta", at = "/mnt" }',
+            "'beta' mounts no Gluster volume at '/mnt'",
+        ),
+        (
+            '{ verb = "power-off", host = "beta" }',
+            f"{{ {SPLIT}, sides = ['beta:/b', 'alpha:/data/b'] }}",
+            "sides: 'beta:/b' is no brick of 'alpha'",
+        ),
+        (
+            '{ verb = "power-off", host = "beta" }',
+            f"{{ {SPLIT}, sides = ['alpha:/data/b', 'beta:/b'] }}",
+            "'alpha' mounts 'vol' nowhere above '/mnt/f'",
+        ),
+        ("expect = [", "# expect = [", "faults[0]: says of nothing that it must be seen"),
+        (
+            "expect = [",
+            "expect_hosts = [{ host = 'gamma', state = 'running' }]\nexpect = [",
+            "no host 'gamma'",
+        ),
         ("power-off", "explode", "$.faults[0].do[0]"),
         ('status = "broken"', 'status = "bad"', "$.faults[0].expect[0].status"),
         ('message = "bricks"', 'message = "("', "faults[0].expect: '(' is no pattern"),
