@@ -270,17 +270,24 @@ INSIDE = st.builds(
 )  # fmt: skip
 
 
+# Each change: what is seen then, what of it stays, and what others remember (mostly nothing).
+CHANGES = st.lists(
+    st.tuples(INSIDE, st.lists(STAYS, min_size=8, max_size=8), st.just(Memory()) | MEMORIES), max_size=3
+)
+
+
 @settings(deadline=None, max_examples=150)
-@given(INSIDE, st.lists(st.tuples(INSIDE, st.lists(STAYS, min_size=8, max_size=8)), max_size=3), MEMORIES)
+@given(INSIDE, CHANGES, MEMORIES)
 def test_a_merge_after_changes_is_the_same_as_one_from_scratch(
-    view: HostView, changes: list[tuple[HostView, list[bool]]], memory: Memory
+    view: HostView, changes: list[tuple[HostView, list[bool], Memory]], memory: Memory
 ) -> None:
     truth = merge(TWO_DECLARED, {"h1": view}, memory, NOW)
-    for step, (fresh, stays) in enumerate(changes, start=1):
+    for step, (fresh, stays, others) in enumerate(changes, start=1):
         mixed = {key: _mixed(view.looks.get(key), each, stays) for key, each in fresh.looks.items()}
         view = replace(fresh, looks={**view.looks, **mixed})
-        scratch = merge(TWO_DECLARED, {"h1": view}, truth.memory, NOW + step)
-        truth = merge(TWO_DECLARED, {"h1": view}, truth.memory, NOW + step, previous=truth)
+        memory = Memory(volumes={**truth.memory.volumes, **others.volumes})
+        scratch = merge(TWO_DECLARED, {"h1": view}, memory, NOW + step)
+        truth = merge(TWO_DECLARED, {"h1": view}, memory, NOW + step, previous=truth)
         assert truth == scratch
 
 
@@ -295,7 +302,7 @@ def _mixed(old: Look | None, new: Look, stays: list[bool]) -> Look:
     return replace(new, seen=replace(new.seen, facts=facts))
 
 
-def test_a_truth_of_another_memory_is_not_built_upon() -> None:
+def test_what_another_memory_says_holds_over_the_last_truth() -> None:
     view = host(*PLACES, look("images", "s/v", image("a")))
     first = merge(TWO_DECLARED, {"h1": view}, Memory(), NOW)
     other = Memory(volumes={"s/v": Remembered(filesystem_id="x")})

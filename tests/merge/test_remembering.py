@@ -19,6 +19,7 @@ from tests.merge.builders import (
     merged,
     sharing,
     spaced,
+    truths_of,
     views_of,
 )
 
@@ -61,14 +62,15 @@ def test_to_adopt_twice_is_to_adopt_once_and_leaves_the_very_object(
 
 
 @given(MINE, REMEMBERED)
-def test_what_is_adopted_forgets_nothing(mine: Remembered | None, theirs: Remembered) -> None:
+def test_parents_are_theirs_with_their_ages_and_else_what_is_adopted_forgets_nothing(
+    mine: Remembered | None, theirs: Remembered
+) -> None:
     now = adopted(mine, theirs)
+    assert now.parents == theirs.parents
+    assert now.first_seen == {**(mine or theirs).first_seen, **theirs.first_seen}
     for one in (theirs, mine or theirs):
-        assert now.parents.keys() >= one.parents.keys()
-        assert all(now.first_seen[key] <= at for key, at in one.first_seen.items())
         assert all(now.since[key] <= at for key, at in one.since.items())
         assert one.space is None or now.space is not None
-    assert {key: now.parents[key] for key in theirs.parents} == theirs.parents
 
 
 @given(MINE, REMEMBERED)
@@ -153,3 +155,26 @@ def test_what_others_remember_of_one_volume_does_its_storage_again_and_no_other(
     rows = then.storages["s"].document.external_volumes
     assert [row.status for row in rows] == ["ok", "broken"]
     assert then.memory.of(V.key) is memory.of(V.key)
+
+
+def test_parents_that_others_decided_otherwise_hold_and_no_other_image_is_resolved_again() -> None:
+    alike = [image(key, "raw") for key in ("a", "b")]
+    view = host(spaced(V), images(V, *alike, image("x")), sharing(V, ("a", "b", 5)))
+    first = merged(declared(V), view)
+    assert first.memory.of(V.key).parents == {"b": "a"}
+
+    theirs = Remembered(parents={"a": "b"}, first_seen={"b": NOW - 9, "a": NOW - 5})
+    kept = adopted(first.memory.of(V.key), theirs)
+    then = merged(declared(V), view, memory=Memory(volumes={V.key: kept}), previous=first)
+    assert then.memory.of(V.key).parents == {"a": "b"}
+    assert truths_of(then)["a"].parent == ("v", "b")
+    assert truths_of(then)["x"] is truths_of(first)["x"]
+
+
+def test_an_image_that_others_saw_earlier_is_the_parent_of_those_not_decided_yet() -> None:
+    alike = [image(key, "raw") for key in ("a", "b")]
+    first = merged(declared(V), host(spaced(V), images(V, *alike), sharing(V)))
+    kept = replace(first.memory.of(V.key), first_seen={"b": NOW - 5})
+    view = host(spaced(V), images(V, *alike), sharing(V, ("a", "b", 5)))
+    then = merged(declared(V), view, memory=Memory(volumes={V.key: kept}), previous=first)
+    assert then.memory.of(V.key).parents == {"a": "b"}

@@ -5,7 +5,8 @@ A catalogue is a function of its inputs alone. `updated` follows each change alo
 1. A file, or a guest that uses it, changed: what the file is by itself (`own`), and its hard links'.
 2. `own` changed: whom it claims (extents, data files), hence which files count as images.
 3. What counts changed: the parents of those whose headers may mean it.
-4. Any of these, or shared extents, changed: the reflink parents of those that share with it.
+4. Any of these, or shared extents, or what is remembered of a file, changed: the reflink parents of those
+   that share with it.
 5. A parent changed: the loops through it.
 
 From scratch is the same: an update of the empty catalogue, in which everything changed.
@@ -31,21 +32,25 @@ Keys = set[str]
 class Found(Struct, frozen=True):
     """What was found on one volume: the facts of its images and extents looks, and who uses what.
 
-    `decided` and `first_seen` are the merge's memory of it.
+    `decided` and `first_seen` are what is remembered of it.
     """
 
     files: Mapping[str, Fact]
     sharing: Mapping[str, Fact]
     uses: Mapping[str, Uses]
-    decided: Mapping[str, str]
-    first_seen: Mapping[str, float]
+    decided: dict[str, str]
+    first_seen: dict[str, float]
 
 
 NOTHING = Found({}, {}, {}, {}, {})
 
 
 class Shelf:
-    """One volume's part of a catalogue. Never changed once its catalogue is made."""
+    """One volume's part of a catalogue. Never changed once its catalogue is made.
+
+    `decided` and `first_seen` are then what is to be remembered: the very objects of `found` when that is
+    the same.
+    """
 
     def __init__(self, former: Shelf | None, found: Found) -> None:
         self.found = found
@@ -76,12 +81,9 @@ class Catalogue:
 
 
 def updated(former: Catalogue, found: Mapping[str, Found], now: float) -> Catalogue:
-    """The catalogue of what is found now; `former` itself when that is the same.
-
-    `former` must be of the same places, and have left the memory that `found` brings.
-    """
+    """The catalogue of what is found now; `former`, of the same places, itself when that is the same."""
     if former.shelves.keys() == found.keys() and all(
-        _same(former.shelves[volume_id].found, each) for volume_id, each in found.items()
+        _same(former.shelves[volume_id], each) for volume_id, each in found.items()
     ):
         return former
     catalogue = Catalogue(former.places, former)
@@ -89,8 +91,15 @@ def updated(former: Catalogue, found: Mapping[str, Found], now: float) -> Catalo
     return catalogue
 
 
-def _same(one: Found, other: Found) -> bool:
-    return one.files is other.files and one.sharing is other.sharing and one.uses is other.uses
+def _same(shelf: Shelf, found: Found) -> bool:
+    before = shelf.found
+    return (
+        before.files is found.files
+        and before.sharing is found.sharing
+        and before.uses is found.uses
+        and shelf.decided is found.decided
+        and shelf.first_seen is found.first_seen
+    )
 
 
 class _Update:
@@ -250,8 +259,11 @@ class _Update:
 
     def _extent_parents(self, volume_id: str) -> None:
         shelf = self.now.shelves[volume_id]
-        moved = self.touched[volume_id] | self.joined_or_left[volume_id] | self.reparented[volume_id]
-        dirty = moved | self.shared[volume_id]
+        before = self.former.shelves.get(volume_id) or Shelf(None, NOTHING)
+        # What is remembered may be another manager's.
+        dated = differing(before.first_seen, shelf.found.first_seen)
+        moved = self.touched[volume_id] | self.joined_or_left[volume_id] | self.reparented[volume_id] | dated
+        dirty = moved | self.shared[volume_id] | differing(before.decided, shelf.found.decided)
         if moved:
             dirty |= {
                 key
@@ -272,9 +284,17 @@ class _Update:
             if parent is not None:
                 shelf.decided[key] = parent
             self._reparent(ref, (volume_id, parent) if parent else None, by_extents=parent is not None)
+        self._remember(shelf)
+
+    def _remember(self, shelf: Shelf) -> None:
+        """Leaves what is to be remembered: nothing of what is gone, and what is the same as it was."""
         for remembered in (shelf.first_seen, shelf.decided):
             for gone in remembered.keys() - shelf.own.keys():
                 del remembered[gone]
+        if shelf.decided == shelf.found.decided:
+            shelf.decided = shelf.found.decided
+        if shelf.first_seen == shelf.found.first_seen:
+            shelf.first_seen = shelf.found.first_seen
 
     def _children(self, ref: Ref, shelf: Shelf) -> Keys:
         """Those that share bytes with an image and name it as parent in their headers."""

@@ -57,10 +57,10 @@ class Remembering:
 
     def family(self, key: str, decided: dict[str, str], first_seen: dict[str, float]) -> None:
         """Remembers the reflink parents of a volume's images, and when those without a birth were seen.
-        Both are kept as they are, and must not change any more.
+        Both are kept as they are, and must not change any more; what is the same is the very same object.
         """
         known = self._of(key)
-        if decided != known.parents or first_seen != known.first_seen:
+        if decided is not known.parents or first_seen is not known.first_seen:
             self._remember(key, parents=decided, first_seen=first_seen)
 
     def troubles(self, key: str, seen: Iterable[tuple[str, float]]) -> Mapping[str, float]:
@@ -89,8 +89,9 @@ def adopted(mine: Remembered | None, theirs: Remembered) -> Remembered:
     """What to remember of a volume of which another manager already keeps something; `mine` itself when
     that adds nothing.
 
-    The first look is theirs, who came first; an identity that they could not tell may be mine. Of what both
-    know, their parents hold and the earlier times.
+    The first look is theirs, who came first; an identity that they could not tell may be mine. Parents are
+    theirs too, with the ages by which they were decided: mine, decided otherwise, might make loops with them,
+    and the next merge decides again what theirs lack. Of troubles the earlier time holds.
     """
     if mine is None:
         return theirs
@@ -98,13 +99,14 @@ def adopted(mine: Remembered | None, theirs: Remembered) -> Remembered:
     now = Remembered(
         filesystem_id=theirs.filesystem_id or mine.filesystem_id or first.filesystem_id,
         is_mount_point=first.is_mount_point,
-        parents={**mine.parents, **theirs.parents},
-        first_seen=_earliest(mine.first_seen, theirs.first_seen),
+        parents=mine.parents if mine.parents == theirs.parents else theirs.parents,
+        first_seen=_grown(mine.first_seen, theirs.first_seen),
         space=mine.space if mine.space is not None else theirs.space,
-        since=_earliest(mine.since, theirs.since),
+        since=_grown(mine.since, {key: min(at, mine.since.get(key, at)) for key, at in theirs.since.items()}),
     )
     return mine if now == mine else now
 
 
-def _earliest(one: Mapping[str, float], other: Mapping[str, float]) -> dict[str, float]:
-    return {**one, **{key: min(at, one.get(key, at)) for key, at in other.items()}}
+def _grown(mine: dict[str, float], more: dict[str, float]) -> dict[str, float]:
+    """`mine` with more; the very same when that adds nothing: whatever was made of it need not be again."""
+    return mine if more.items() <= mine.items() else {**mine, **more}

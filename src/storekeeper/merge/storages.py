@@ -78,17 +78,19 @@ def merge(
     last truth, or what was kept of it over a restart; what other managers remember may have been adopted.
     """
     remembering = Remembering(memory)
+    formers, left = (previous.storages, previous.memory) if previous is not None else ({}, Memory())
     clusters = Clusters(views)
     storages = {}
     until = math.inf
     for storage_id, storage in declaration.image_storages.items():
-        former = _former(previous, storage, memory)
+        former = formers.get(storage_id)
         known = former.basis if former is not None else None
         hosts = _followed(storage, clusters)
         if (
             former is None
             or not isinstance(known, StorageBasis)
             or not known.stands(declaration, views, hosts, now)
+            or not _remembered_alike(storage, left, memory)
         ):
             horizon = Horizon(now, declaration.host_timeout_s, declaration.every_s)
             made = _Storage(storage, declaration, views, horizon, remembering, former)
@@ -99,16 +101,11 @@ def merge(
     return Truth(storages=storages, memory=remembering.memory(), valid_until=until)
 
 
-def _former(previous: Truth | None, storage: ImageStorage, memory: Memory) -> StorageTruth | None:
-    """The last truth of a storage, if what is remembered of its volumes is what that truth left."""
-    if previous is None:
-        return None
-    left, given = previous.memory.volumes, memory.volumes
-    if left is not given and any(
-        left.get(volume.key) is not given.get(volume.key) for volume in storage.volumes
-    ):
-        return None
-    return previous.storages.get(storage.image_storage_id)
+def _remembered_alike(storage: ImageStorage, one: Memory, other: Memory) -> bool:
+    """Whether two memories remember the very same of a storage's volumes."""
+    return one is other or all(
+        one.volumes.get(volume.key) is other.volumes.get(volume.key) for volume in storage.volumes
+    )
 
 
 def _followed(storage: ImageStorage, clusters: Clusters) -> Collection[str]:
@@ -198,7 +195,7 @@ class _Storage:
             basis.listings[volume_id] = former.listings[volume_id].updated(
                 volume, shelf.truths, changed.get(volume_id, ())
             )
-            if looks[volume_id] is not None and basis.catalogue is not former.catalogue:
+            if looks[volume_id] is not None:
                 self.remembering.family(volume.key, shelf.decided, shelf.first_seen)
         basis.disk_facts = self._disk_facts()
         same = len(basis.disk_facts) == len(former.disk_facts) and all(
@@ -212,12 +209,14 @@ class _Storage:
     ) -> Found:
         extents = look_of("extents", volume, sights, self.views)
         remembered = self.remembering.former.of(volume.key)
+        # Nothing is decided of what was never seen, and nothing of it forgotten.
+        seen = images is not None
         return Found(
             files=images.seen.facts if images is not None else NOTHING.files,
             sharing=extents.seen.facts if extents is not None else NOTHING.sharing,
             uses=basis.uses.by_image.get(volume.volume_id, NOTHING.uses),
-            decided=remembered.parents,
-            first_seen=remembered.first_seen,
+            decided=remembered.parents if seen else NOTHING.decided,
+            first_seen=remembered.first_seen if seen else NOTHING.first_seen,
         )
 
     def _disk_facts(self) -> list[object]:
