@@ -22,14 +22,7 @@ from lab.processes import start
 BOOT_TIMEOUT_S = 180.0
 _BOOT_MODULES = ("9p", "9pnet_virtio", "virtio_pci", "overlay")
 _INIT = Path(__file__).with_name("guest_init.sh")
-
-
-class Drive(NamedTuple):
-    """One disk of a guest: the file that holds it, and the text of QEMU's `-device` without `drive=`."""
-
-    id: str
-    file: Path
-    device: str
+_CONTROL = Path(__file__).with_name("guest_control.sh")
 
 
 class Kernel(NamedTuple):
@@ -46,8 +39,11 @@ class Ran(NamedTuple):
     output: str
 
 
-def build_kernel(directory: Path, modules: Sequence[str] = _BOOT_MODULES, init: Path = _INIT) -> Kernel:
-    """Debian's newest kernel and an initramfs: static busybox, the modules that reach the root, the init."""
+def build_kernel(directory: Path, modules: Sequence[str] = _BOOT_MODULES, then: Path = _CONTROL) -> Kernel:
+    """Debian's newest kernel and an initramfs: static busybox, the modules that reach the root, the init.
+
+    `then`: the commands to run when the root is there.
+    """
     found = [path.name.removeprefix("vmlinuz-") for path in Path("/boot").glob("vmlinuz-*")]
     whole = [release for release in found if (Path("/lib/modules") / release).is_dir()]
     busybox = shutil.which("busybox")
@@ -59,7 +55,8 @@ def build_kernel(directory: Path, modules: Sequence[str] = _BOOT_MODULES, init: 
         (tree / name).mkdir(parents=True, exist_ok=True)
     shutil.copy(busybox, tree / "bin/busybox")
     (tree / "bin/sh").symlink_to("busybox")
-    shutil.copy(init, tree / "init")
+    shutil.copy(_INIT, tree / "init")
+    shutil.copy(then, tree / "then")
     os.chmod(tree / "init", 0o755)
     order: dict[str, None] = {}
     for module in modules:

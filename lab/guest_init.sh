@@ -1,7 +1,7 @@
 #!/bin/sh
-# First program of a lab guest: the machine's own root, read-only over 9p with a tmpfs laid over it, then
-# the loop that runs commands from outside. `lab.control` on the kernel's command line is that program.
-# The initramfs holds busybox, /modules (in the order to insert) and this file; nothing else.
+# First program of a guest: the machine's own root, read-only over 9p with a tmpfs laid over it; then the
+# commands in /then, with nothing but the kernel's filesystems mounted.
+# The initramfs holds busybox, /modules (in the order to insert), /then and this file; nothing else.
 busybox mount -t proc proc /proc
 busybox mount -t sysfs sys /sys
 busybox mount -t devtmpfs dev /dev
@@ -20,8 +20,4 @@ exec busybox switch_root /root /bin/sh -c '
     mount -t tmpfs shm /dev/shm
     mount -t cgroup2 cgroup2 /sys/fs/cgroup
     ip link set lo up
-    modprobe -a virtio_console virtio_net
-    control=$(sed "s/.*lab.control=\([^ ]*\).*/\1/" /proc/cmdline)
-    python3 -I "$control"
-    echo "the control loop ended: $?"
-    busybox poweroff -f'
+    eval "$1"' init "$(busybox cat /then)"

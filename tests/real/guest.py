@@ -21,7 +21,7 @@ import pytest
 from lab.guest import build_kernel
 
 BOOT_MODULES = ("9p", "9pnet_virtio", "virtio_pci", "overlay", "virtio_blk", "virtio_scsi", "sd_mod", "nvme")
-INIT = Path(__file__).with_name("guest_init.sh")
+SCRIPT = Path(__file__).with_name("guest_script.sh")
 
 
 class Drive(NamedTuple):
@@ -65,7 +65,7 @@ def boot(
     """
     exchange.mkdir(parents=True, exist_ok=True)
     console = exchange / "console"
-    kernel = build_kernel(exchange, BOOT_MODULES, INIT)
+    kernel = build_kernel(exchange, BOOT_MODULES, SCRIPT)
     load = f"modprobe -a {shlex.join(modules)}\n" if modules else ""
     (exchange / "script").write_text(load + script, encoding="utf-8")
     argv = [
