@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from storekeeper.database.store import Applied
-from storekeeper.merge.truth import HostView
+from storekeeper.database import Store
+from storekeeper.database.steps import Applied, Forgotten, HostWrite, Kept, Mark
+from storekeeper.merge.hosts import HostReport
+from storekeeper.merge.truth import HostView, Remembered
 from storekeeper.observation import Fault, Pool, Seen
 from storekeeper.report import Changes, received
 
@@ -23,3 +25,23 @@ def told(view: HostView, change: Changes, now: float) -> tuple[HostView, Applied
     view = received(view, change, now)
     look = view.looks[change.source, change.scope]
     return view, Applied(host_id=view.host_id, changes=change, look=look)
+
+
+def mark(host_id: str, step: int, run: int = 1, number: int = 0) -> Mark:
+    """A mark after so many changes."""
+    report = HostReport(host_id=host_id, version="1.0", reported_at=float(step))
+    return Mark(host_id=host_id, step=step, run=run, number=number or step, report=report)
+
+
+def next_of(host_id: str, store: Store, *steps: Applied | Forgotten, number: int = 0) -> HostWrite:
+    """A write that follows on what is there."""
+    _, known = store.host(host_id)
+    return HostWrite(
+        mark=mark(host_id, (known.step if known is not None else 0) + 1, number=number), steps=list(steps)
+    )
+
+
+def next_memory(key: str, store: Store, value: Remembered | None = None) -> dict[str, Kept]:
+    """The same of one volume's memory."""
+    known = store.memories([key]).get(key)
+    return {key: Kept(known.step + 1 if known is not None else 1, value or Remembered())}

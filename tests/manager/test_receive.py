@@ -342,15 +342,15 @@ def test_what_is_declared_later_is_looked_at_and_what_no_more_is_forgotten() -> 
 def test_what_another_manager_declares_and_makes_is_taken_up(monkeypatch: pytest.MonkeyPatch) -> None:
     async def scenario() -> None:
         store = open_store("sqlite://")
-        told: Queue[Callable[[Subject], None]] = Queue()
+        told: Queue[Callable[[Subject, tuple[str, ...]], None]] = Queue()
         monkeypatch.setattr(store, "changes", told.put)
         desk = Desk(store=store, declaration=Declaration(host_id="manager", image_storages={}))
         running = asyncio.create_task(desk.manager.run())
         tell = await asyncio.to_thread(told.get)
         _, token = Access(store, lambda: desk.now).make("person")
         store.declare(lambda _: Declared(image_storages=DECLARATION.image_storages))
-        tell("credentials")
-        tell("declared")
+        tell("credentials", ())
+        tell("declared", ())
         async with asyncio.timeout(30):
             while desk.manager.storages() != ("s1", "s2"):
                 await asyncio.sleep(0)

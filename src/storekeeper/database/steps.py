@@ -8,8 +8,7 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from storekeeper.merge.hosts import HostReport
-from storekeeper.merge.truth import HostView, Look
-from storekeeper.merge.truth import Memory as Remembered
+from storekeeper.merge.truth import HostView, Look, Remembered
 from storekeeper.report import Changes, apply, looked
 
 
@@ -127,9 +126,11 @@ def look_after(former: Look | None, step: Looked) -> Look:
     return Look(seen=seen, at=step.at, good_at=step.good_at)
 
 
-def step_of(applied: Applied) -> Looked:
-    """The inverse: what is logged of a change as it was applied."""
-    changes, look = applied.changes, applied.look
+def logged_as(step: Applied | Forgotten) -> Looked | Dropped:
+    """What is logged of a step, whatever it was applied to."""
+    if isinstance(step, Forgotten):
+        return Dropped(source=step.source, scope=step.scope)
+    changes, look = step.changes, step.look
     if changes.full:
         changes = replace(changes, facts=list(look.seen.facts.values()), gone=[])
     return Looked(changes=changes, at=look.at, good_at=look.good_at)

@@ -6,43 +6,51 @@ Looks are what agents would say again, so a lost transaction of theirs costs a r
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from hashlib import blake2b
 from threading import Event
-from typing import Any, TypeVar
+from typing import TypeVar
 from uuid import uuid4
 
 import msgspec
+import psycopg
 from msgspec.structs import asdict
-from sqlalchemy import ColumnElement, Connection, Engine, Table, bindparam, delete, func, select
-from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy import Connection, Engine, Table, delete, func, select
 from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 
 from storekeeper.credentials import Credential
-from storekeeper.database.listening import Subject, listen, notify
-from storekeeper.database.steps import Applied, Forgotten, scope_of, whole
-from storekeeper.database.tables import CREDENTIALS, FACTS, HOSTS, IMAGE_STORAGES, LOOKS, MEMORY
+from storekeeper.database.listening import Subject, Told, listen, notify
+from storekeeper.database.looks import views, write_steps
+from storekeeper.database.rows import is_shared, put
+from storekeeper.database.sharing import log, prune, put_marks, put_memory, read_marks, read_memory, since
+from storekeeper.database.steps import (
+    Applied,
+    Forgotten,
+    HostWrite,
+    Kept,
+    Logged,
+    Mark,
+    Refused,
+    Stored,
+    whole,
+)
+from storekeeper.database.tables import CREDENTIALS, HOSTS, IMAGE_STORAGES, MEMORY
 from storekeeper.declaration import Declared, Host, ImageStorage
 from storekeeper.errors import StoreError
-from storekeeper.merge.truth import HostView, Look, Memory
-from storekeeper.observation import Fact, Fault, Seen
+from storekeeper.merge.truth import HostView, Memory
 
 # Execution option of a writing transaction: whether it must survive a power cut.
 DURABLE = "storekeeper_durable"
 # Held by whoever changes what is declared; any number that nobody else uses.
 DECLARING_LOCK = 0x53746F72_00000002
-READ_AT_ONCE = 5_000
+# How often one manager shortens the log.
+PRUNED_EVERY_S = 10.0
+# For how long after its end a credential is still listed.
+EXPIRED_KEPT_S = 86_400.0
 
-__all__ = ["Applied", "Forgotten", "Store", "whole"]
+__all__ = ["DURABLE", "Applied", "Forgotten", "Store", "whole"]
 
-_encode = msgspec.msgpack.Encoder().encode
-_decode_fact = msgspec.msgpack.Decoder(Fact).decode
-_decode_faults = msgspec.msgpack.Decoder(tuple[Fault, ...]).decode
-_decode_memory = msgspec.msgpack.Decoder(Memory).decode
-
-Row = dict[str, Any]
-ScopeKey = tuple[str, str, str]
 One = TypeVar("One", ImageStorage, Host)
 
 
@@ -56,83 +64,94 @@ class Store:
 
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
-        self._shared = engine.dialect.name == "postgresql"
         # What one method reads is of one moment; SQLite reads so anyway.
         self._snapshot = (
-            engine.execution_options(isolation_level="REPEATABLE READ") if self._shared else engine
+            engine.execution_options(isolation_level="REPEATABLE READ") if self.shared else engine
         )
         self._sender = uuid4().hex
         self._closed = Event()
-        insert = postgresql.insert if self._shared else sqlite.insert
-        self._put = {table: _upsert(insert(table)) for table in (MEMORY, LOOKS, FACTS, CREDENTIALS)}
-        self._put |= {table: _upsert(insert(table)) for table in (IMAGE_STORAGES, HOSTS)}
+        self._pruned_at = -PRUNED_EVERY_S
+
+    @property
+    def shared(self) -> bool:
+        """Whether other managers may write to the same database."""
+        return self._engine.dialect.name == "postgresql"
 
     def close(self) -> None:
         """Ends the connections and `changes`; the database is whole."""
         self._closed.set()
         self._engine.dispose()
 
-    # --- what the manager saw -------------------------------------------------------------------
+    # --- what managers saw ----------------------------------------------------------------------
+
+    def stored(self) -> Stored:
+        """All that managers wrote, as of one moment."""
+        with self._reading() as connection:
+            return Stored(
+                views=views(connection), marks=read_marks(connection), memory=read_memory(connection)
+            )
+
+    def host(self, host_id: str) -> tuple[HostView | None, Mark | None]:
+        """What was written of one host, as of one moment."""
+        with self._reading() as connection:
+            return views(connection, host_id).get(host_id), read_marks(connection, [host_id]).get(host_id)
+
+    def memories(self, keys: Iterable[str]) -> dict[str, Kept]:
+        """What is remembered of these volumes, as far as something is."""
+        with self._reading() as connection:
+            return read_memory(connection, keys)
+
+    def since(self, steps: Mapping[str, int]) -> dict[str, list[Logged]]:
+        """What was written of each of these hosts after that step of it, in order; hosts with nothing new are
+        absent. Where the log does not tell everything, the last one has no steps and the mark that is there.
+        """
+        with self._reading() as connection:
+            return since(connection, steps)
+
+    def put(self, hosts: Sequence[HostWrite], memory: Mapping[str, Kept]) -> Refused:
+        """Writes what follows on what is there, of each host and volume on its own, in one transaction.
+
+        `hosts`: each host once. Returns what is there instead of the others, of which nothing is written.
+        """
+        with self._writing(durable=False) as connection:
+            refused_hosts = put_marks(connection, (each.mark for each in hosts))
+            written = [each for each in hosts if each.mark.host_id not in refused_hosts]
+            write_steps(connection, (step for each in written for step in each.steps))
+            refused = Refused(hosts=refused_hosts, memory=put_memory(connection, memory))
+            if is_shared(connection):
+                self._tell(connection, written, sorted(memory.keys() - refused.memory.keys()))
+        return refused
+
+    def _tell(self, connection: Connection, written: Sequence[HostWrite], volume_keys: Sequence[str]) -> None:
+        log(connection, written)
+        now = time.monotonic()
+        if now - self._pruned_at >= PRUNED_EVERY_S:
+            self._pruned_at = now
+            prune(connection)
+        if written:
+            self._notify(connection, "hosts", [each.mark.host_id for each in written])
+        if volume_keys:
+            self._notify(connection, "memory", volume_keys)
+
+    # --- for one manager alone, until it uses the above -----------------------------------------
 
     def memory(self) -> Memory:
         """What the merge remembered last, or nothing."""
-        with self._reading() as connection:
-            value = connection.execute(select(MEMORY.c.value)).scalar()
-        return _decode_memory(value) if value else Memory()
+        return Memory(volumes={key: kept.value for key, kept in self.stored().memory.items()})
 
     def views(self) -> dict[str, HostView]:
-        """The last looks of every host, as they were written; without those that hold what a later version
-        of Storekeeper wrote, which are asked anew.
-        """
-        looks: dict[str, dict[tuple[str, str], Look]] = {}
-        facts: dict[ScopeKey, dict[str, Fact]] = {}
-        unread: set[ScopeKey] = set()
-        with self._reading() as connection:
-            rows = connection.execution_options(yield_per=READ_AT_ONCE).execute(
-                select(FACTS.c.host_id, FACTS.c.source, FACTS.c.scope, FACTS.c.fact)
-            )
-            for host_id, source, scope, blob in rows:
-                try:
-                    fact = _decode_fact(blob)
-                except msgspec.DecodeError:
-                    unread.add((host_id, source, scope))
-                    continue
-                facts.setdefault((host_id, source, scope), {})[fact.key] = fact
-            for host_id, source, scope, faults, at, good_at in connection.execute(select(LOOKS)):
-                if (host_id, source, scope) in unread:
-                    continue
-                seen = Seen(
-                    source=source,
-                    scope=scope,
-                    facts=facts.get((host_id, source, scope), {}),
-                    faults=_decode_faults(faults),
-                )
-                looks.setdefault(host_id, {})[source, scope] = Look(seen=seen, at=at, good_at=good_at)
-        return {
-            host_id: HostView(
-                host_id=host_id, looks=those, reported_at=max(look.at for look in those.values())
-            )
-            for host_id, those in looks.items()
-        }
+        """The last looks of every host."""
+        return self.stored().views
 
     def write(self, steps: Iterable[Applied | Forgotten], memory: Memory | None) -> None:
         """Writes reports, in order, and the memory if it is given: all of it or nothing."""
-        batch = _Batch()
-        for each in steps:
-            batch.add(each)
         with self._writing(durable=False) as connection:
-            # First, and in one order everywhere: whoever holds a look's row holds its facts, so that two
-            # managers never wait for each other.
-            self._put_all(connection, LOOKS, [batch.looks[scope] for scope in sorted(batch.looks)])
-            if batch.forgotten:
-                connection.execute(_DELETE_LOOK, [_scope_row(scope) for scope in sorted(batch.forgotten)])
-            kept = {scope: _kept(connection, scope) for scope in batch.cleared}
-            changed, gone = batch.facts(kept)
-            self._put_all(connection, FACTS, changed)
-            if gone:
-                connection.execute(_DELETE_FACT, gone)
-            if memory is not None:
-                self._put_all(connection, MEMORY, [{"id": 1, "value": _encode(memory)}])
+            write_steps(connection, steps)
+            rows = [
+                {"volume_key": key, "step": 1, "value": msgspec.msgpack.encode(value)}
+                for key, value in (memory.volumes.items() if memory is not None else ())
+            ]
+            put(connection, MEMORY, rows)
 
     # --- who may ask ----------------------------------------------------------------------------
 
@@ -146,7 +165,7 @@ class Store:
     def put_credential(self, credential: Credential) -> None:
         """Keeps a credential, instead of an earlier one of the same id. On disk when this returns."""
         with self._writing(durable=True) as connection:
-            self._put_all(connection, CREDENTIALS, [asdict(credential)])
+            put(connection, CREDENTIALS, [asdict(credential)])
             self._notify(connection, "credentials")
 
     def delete_credential(self, credential_id: str) -> bool:
@@ -170,7 +189,7 @@ class Store:
         it was. On disk when this returns.
         """
         with self._writing(durable=True) as connection:
-            if self._shared:
+            if self.shared:
                 connection.execute(select(func.pg_advisory_xact_lock(DECLARING_LOCK)))
             before = _declared(connection)
             after = change(before)
@@ -191,22 +210,23 @@ class Store:
             for key, value in after.items()
             if before.get(key) != value
         ]
-        self._put_all(connection, table, changed)
+        put(connection, table, changed)
 
     # --- what others change ---------------------------------------------------------------------
 
-    def changes(self, told: Callable[[Subject], None]) -> None:
-        """Calls `told` with what another manager on the same database changed, and with everything at first.
+    def changes(self, told: Told) -> None:
+        """Calls `told` with what another manager on the same database changed: hosts and volumes by id; none:
+        all. So with everything at first, and whenever the database could not be heard.
 
         Blocks until the store is closed, so that it wants a thread of its own; returns at once where the
         database serves one manager only.
         """
-        if self._shared:
+        if self.shared:
             listen(self._engine, told, self._sender, self._closed)
 
-    def _notify(self, connection: Connection, subject: Subject) -> None:
-        if self._shared:
-            notify(connection, subject, self._sender)
+    def _notify(self, connection: Connection, subject: Subject, ids: Iterable[str] = ()) -> None:
+        if self.shared:
+            notify(connection, subject, self._sender, ids)
 
     # --- transactions ---------------------------------------------------------------------------
 
@@ -219,94 +239,6 @@ class Store:
     def _writing(self, *, durable: bool) -> Iterator[Connection]:
         with _told(), self._engine.execution_options(**{DURABLE: durable}).begin() as connection:
             yield connection
-
-    def _put_all(self, connection: Connection, table: Table, rows: list[Row]) -> None:
-        if rows:
-            connection.execute(self._put[table], rows)
-
-
-class _Batch:
-    """What several reports in order come to, so that each table is written once."""
-
-    def __init__(self) -> None:
-        self.looks: dict[ScopeKey, Row] = {}
-        self.forgotten: set[ScopeKey] = set()
-        self.cleared: set[ScopeKey] = set()
-        self._facts: dict[ScopeKey, dict[str, Fact | None]] = {}
-
-    def add(self, step: Applied | Forgotten) -> None:
-        scope = scope_of(step)
-        if isinstance(step, Forgotten):
-            self.looks.pop(scope, None)
-            self.forgotten.add(scope)
-            self.cleared.add(scope)
-            self._facts[scope] = {}
-            return
-        change, look = step.changes, step.look
-        self.forgotten.discard(scope)
-        self.looks[scope] = {
-            **_scope_row(scope),
-            "faults": _encode(look.seen.faults),
-            "at": look.at,
-            "good_at": look.good_at,
-        }
-        if change.full:
-            self.cleared.add(scope)
-            self._facts[scope] = dict(look.seen.facts)
-            return
-        facts = self._facts.setdefault(scope, {})
-        facts.update(dict.fromkeys(change.gone))
-        facts.update((fact.key, fact) for fact in change.facts)
-
-    def facts(self, kept: Mapping[ScopeKey, dict[bytes, bytes]]) -> tuple[list[Row], list[Row]]:
-        """The rows to write and those to delete. `kept`: what there is of each cleared scope; a full report
-        that tells what is known already, as after a restart, writes nothing.
-        """
-        changed, gone = [], []
-        for scope, facts in self._facts.items():
-            former = kept.get(scope, {})
-            base = _scope_row(scope)
-            for key, fact in facts.items():
-                digest = _digest(key)
-                if fact is None:
-                    gone.append({**base, "key_digest": digest})
-                    continue
-                blob = _encode(fact)
-                if former.pop(digest, None) != blob:
-                    changed.append({**base, "key_digest": digest, "fact": blob})
-            gone += [{**base, "key_digest": digest} for digest in former]
-        return changed, gone
-
-
-def _in_scope(table: Table) -> list[ColumnElement[bool]]:
-    return [table.c[name] == bindparam(name) for name in ("host_id", "source", "scope")]
-
-
-_KEPT = select(FACTS.c.key_digest, FACTS.c.fact).where(*_in_scope(FACTS))
-_DELETE_LOOK = delete(LOOKS).where(*_in_scope(LOOKS))
-_DELETE_FACT = delete(FACTS).where(*_in_scope(FACTS), FACTS.c.key_digest == bindparam("key_digest"))
-
-
-def _digest(key: str) -> bytes:
-    return blake2b(key.encode(), digest_size=16).digest()
-
-
-def _scope_row(scope: ScopeKey) -> Row:
-    return dict(zip(("host_id", "source", "scope"), scope, strict=True))
-
-
-def _upsert(insert: Any) -> Any:
-    """An insert that replaces the row of the same primary key. Both dialects have it, with no common type."""
-    table = insert.table
-    keys = list(table.primary_key.columns)
-    rest = {column.name: insert.excluded[column.name] for column in table.c if column not in set(keys)}
-    return insert.on_conflict_do_update(index_elements=keys, set_=rest)
-
-
-def _kept(connection: Connection, scope: ScopeKey) -> dict[bytes, bytes]:
-    """The facts of one scope as they are stored."""
-    rows = connection.execute(_KEPT, _scope_row(scope))
-    return dict(rows.all())
 
 
 def _declared(connection: Connection) -> Declared:
@@ -329,7 +261,7 @@ def _told() -> Iterator[None]:
     """Failures of the database as this project's error, without statements and values."""
     try:
         yield
-    except SQLAlchemyError as error:
+    except (SQLAlchemyError, psycopg.Error) as error:
         cause = error.orig if isinstance(error, DBAPIError) else error
         raise StoreError(
             f"The database does not answer or cannot be written ({str(cause).partition(chr(10))[0]}); "

@@ -6,7 +6,7 @@ NUL, which its text does not. The fact itself knows its key.
 
 from __future__ import annotations
 
-from sqlalchemy import CheckConstraint, Column, Dialect, Double, Integer, LargeBinary, MetaData, Table, Text
+from sqlalchemy import BigInteger, Column, Dialect, Double, Index, LargeBinary, MetaData, Table, Text
 
 METADATA = MetaData()
 
@@ -19,10 +19,33 @@ class Bytes(LargeBinary):
         return
 
 
+# How far each host is known: its `Mark`, and how often that changed.
+REPORTS = Table(
+    "reports",
+    METADATA,
+    Column("host_id", Text, primary_key=True),
+    Column("step", BigInteger, nullable=False),
+    Column("value", Bytes, nullable=False),
+)
+
+# What the last changes of hosts were, for the other managers; of a database that has several only. `steps` is
+# null where they are too much to be told twice; `at` by the database's clock (epoch seconds).
+STEPS = Table(
+    "steps",
+    METADATA,
+    Column("host_id", Text, primary_key=True),
+    Column("step", BigInteger, primary_key=True, autoincrement=False),
+    Column("mark", Bytes, nullable=False),
+    Column("steps", Bytes),
+    Column("at", Double, nullable=False),
+    Index("steps_by_age", "at"),
+)
+
 MEMORY = Table(
     "memory",
     METADATA,
-    Column("id", Integer, CheckConstraint("id = 1"), primary_key=True, autoincrement=False),
+    Column("volume_key", Text, primary_key=True),
+    Column("step", BigInteger, nullable=False),
     Column("value", Bytes, nullable=False),
 )
 

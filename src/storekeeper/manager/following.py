@@ -26,7 +26,9 @@ async def follow(
     loop = asyncio.get_running_loop()
     heard: asyncio.Queue[Subject] = asyncio.Queue()
 
-    def told(subject: Subject) -> None:
+    def told(subject: Subject, _ids: tuple[str, ...]) -> None:
+        if subject not in {"credentials", "declared"}:
+            return
         # The listener ends with the store, which may be after the loop.
         with suppress(RuntimeError):
             loop.call_soon_threadsafe(heard.put_nowait, subject)
