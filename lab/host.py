@@ -6,11 +6,12 @@ import shlex
 from hashlib import md5
 from pathlib import Path
 
+from lab import maps
 from lab.disks import OCFS2_CLUSTER, drive_id, qemu_disks
 from lab.errors import LabError
 from lab.guest import Guest, Kernel
 from lab.manager import STOREKEEPER, Manager
-from lab.scenario import DiskTable, FilesystemTable, MountTable, Scenario
+from lab.scenario import DiskTable, ExportTable, FilesystemTable, MountTable, Scenario
 
 CHECKOUT = Path(__file__).resolve().parents[1]
 AGENT_LOG = "/run/agent.log"
@@ -47,7 +48,7 @@ class LabHost:
             "qemu-system-x86_64", "-name", name, "-accel", "tcg,thread=multi", "-cpu", "max", "-smp", "1",
             "-m", str(self._table.memory_mib), "-nodefaults", "-no-reboot", "-display", "none",
             "-kernel", str(kernel.image), "-initrd", str(kernel.initramfs),
-            "-append", f"console=ttyS0 quiet panic=-1 lab.control={CHECKOUT}/lab/control.py",
+            "-append", f"console=ttyS0 quiet panic=-1 no_timer_check lab.control={CHECKOUT}/lab/control.py",
             "-virtfs", "local,path=/,mount_tag=root,security_model=none,readonly=on,multidevs=remap",
             "-netdev", f"socket,id=storage,mcast=230.0.0.1:{port},localaddr=127.0.0.1",
             "-device", f"virtio-net-pci,netdev=storage,mac={self._macs[0]}",
@@ -84,12 +85,30 @@ class LabHost:
     def mount(self, filesystem: FilesystemTable, mount: MountTable) -> None:
         """Mounts a filesystem at its place."""
         disk = next(disk for disk in self._scenario.disks if disk.name == filesystem.disk)
+        device = maps.node(disk) if filesystem.mapped else self.device(disk)
         place = shlex.quote(mount.at)
-        argv = f"mount -t {filesystem.kind} -o {mount.options} {self.device(disk)} {place}"
+        argv = f"mount -t {filesystem.kind} -o {mount.options} {device} {place}"
         self.run(f"mkdir -p {place} && {argv}", timeout_s=180)
 
-    def mount_gluster(self) -> None:
-        """Mounts the Gluster volumes of this host, as soon as they can be."""
+    def mount_again(self, place: str) -> None:
+        """Mounts the filesystem or export that the scenario has at that place of this host."""
+        for filesystem, mount in self._scenario.mounts_of(self.name):
+            if mount.at == place:
+                self.mount(filesystem, mount)
+        for export, mount in self._scenario.exports_mounted_on(self.name):
+            if mount.at == place:
+                self.mount_export(export, mount)
+
+    def mount_export(self, export: ExportTable, mount: MountTable) -> None:
+        """Mounts what another host serves by NFS."""
+        place = shlex.quote(mount.at)
+        argv = f"mount -t nfs4 -o {mount.options} {export.host}:/ {place}"
+        self.run(f"modprobe nfsv4 && mkdir -p {place} && {argv}")
+
+    def mount_served(self) -> None:
+        """Mounts what other hosts serve, NFS and Gluster, as soon as it can be."""
+        for export, mount in self._scenario.exports_mounted_on(self.name):
+            self.mount_export(export, mount)
         for volume, mount in self._scenario.gluster_mounts_of(self.name):
             place = shlex.quote(mount.at)
             servers = {brick.partition(":")[0]: None for brick in volume.bricks}
@@ -209,6 +228,8 @@ for kept in glusterd storekeeper; do
     mount --bind /state/$kept /var/lib/$kept
 done
 """)
+        for disk in self._scenario.maps_of(self.name):
+            self.run(maps.create(disk, self.device(disk)))
         multipath = [disk for disk in disks if disk.paths > 1]
         if multipath:
             self.run(_multipath([disk.wwn.removeprefix("0x") for disk in multipath]))

@@ -7,7 +7,7 @@ import socket
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
@@ -15,7 +15,7 @@ from typing import Any
 
 import msgspec
 
-from lab import gluster
+from lab import gluster, nfs
 from lab.comparing import differences
 from lab.disks import make_disks
 from lab.guest import build_kernel
@@ -54,27 +54,42 @@ class Lab:
 
     def build(self) -> None:
         """Boots all hosts and makes what they share."""
-        self._at_once(LabHost.boot)
+        everyone = list(self.hosts.values())
+        self._at_once(LabHost.boot, everyone)
         self.say(f"up: {', '.join(self.hosts)}")
         gluster.make_gluster_volumes(self.scenario, self.hosts)
-        self._at_once(LabHost.mount_gluster)
+        self._serve(everyone)
+        self._at_once(LabHost.mount_served, everyone)
         self.say("mounted: all filesystems and volumes")
         make_images(self.scenario, self.hosts)
         for host in self.hosts.values():
             define_guests(self.scenario, host)
         self.say("made: images and guests")
         self.manager.start()
-        for host in self.hosts.values():
-            host.report_to(self.manager)
+        for name in self.hosts:
+            self._report(name)
         self.say(f"reporting to {self.manager.url}")
 
-    def bring_up(self, name: str) -> None:
-        """Boots a host again, with all that it had."""
-        host = self.hosts[name]
-        host.boot()
-        host.mount_gluster()
-        define_guests(self.scenario, host)
-        host.report_to(self.manager)
+    def bring_up(self, names: Sequence[str]) -> None:
+        """Boots hosts again, with all that they had."""
+        hosts = [self.hosts[name] for name in names]
+        self._at_once(LabHost.boot, hosts)
+        self._serve(hosts)
+        self._at_once(LabHost.mount_served, hosts)
+        for host in hosts:
+            define_guests(self.scenario, host)
+            self._report(host.name)
+
+    def _serve(self, hosts: Iterable[LabHost]) -> None:
+        """Lets hosts serve what they export."""
+        for host in hosts:
+            for export in self.scenario.exports:
+                if export.host == host.name:
+                    nfs.serve(host, export)
+
+    def _report(self, name: str) -> None:
+        if self.scenario.host(name).agent:
+            self.hosts[name].report_to(self.manager)
 
     def start_volume(self, name: str) -> None:
         """Starts the bricks of a Gluster volume that are down, from a host that is up."""
@@ -111,11 +126,11 @@ class Lab:
             for line in differences(expected, documents[name], within)
         ]
 
-    def _at_once(self, what: Callable[[LabHost], None]) -> None:
-        """Does the same to all hosts; when one fails, or the lab is interrupted, none is waited for."""
+    def _at_once(self, what: Callable[[LabHost], None], hosts: Iterable[LabHost]) -> None:
+        """Does the same to hosts; when one fails, or the lab is interrupted, none is waited for."""
         pool = ThreadPoolExecutor(_AT_ONCE)
         try:
-            for done in [pool.submit(what, host) for host in self.hosts.values()]:
+            for done in [pool.submit(what, host) for host in hosts]:
                 done.result()
         except BaseException:
             pool.shutdown(wait=False, cancel_futures=True)

@@ -66,11 +66,17 @@ def _wrong(scenario: Scenario) -> Iterator[str]:
         if filesystem.disk not in disks:
             yield f"{key}.disk: there is no disk {filesystem.disk!r}"
             continue
-        seen_by = next(disk.seen_by for disk in scenario.disks if disk.name == filesystem.disk)
+        disk = next(disk for disk in scenario.disks if disk.name == filesystem.disk)
         for mount in filesystem.mounts:
             for host in mount.hosts:
-                if host not in seen_by:
+                if host not in disk.seen_by:
                     yield f"{key}.mounts: {host} mounts it, but does not see the disk {filesystem.disk!r}"
+        if (
+            filesystem.mapped
+            and next(disk.paths for disk in scenario.disks if disk.name == filesystem.disk) > 1
+        ):
+            yield f"{key}.mapped: {filesystem.disk!r} has several paths, and so a map already"
+    yield from _twice("exports", (export.host for export in scenario.exports))
     yield from _wrong_paths(scenario)
     for place, verbs in _verbs(scenario):
         for verb in verbs:
@@ -134,6 +140,7 @@ def _wrong_names(scenario: Scenario) -> Iterator[str]:
     named += [(f"disks[{number}].seen_by", disk.seen_by) for number, disk in enumerate(scenario.disks)]
     mounting: list[tuple[str, tuple[MountTable, ...]]] = []
     mounting += [(f"filesystems[{number}]", row.mounts) for number, row in enumerate(scenario.filesystems)]
+    mounting += [(f"exports[{number}]", row.mounts) for number, row in enumerate(scenario.exports)]
     mounting += [
         (f"gluster_volumes[{number}]", row.mounts) for number, row in enumerate(scenario.gluster_volumes)
     ]
@@ -141,6 +148,7 @@ def _wrong_names(scenario: Scenario) -> Iterator[str]:
     for number, volume in enumerate(scenario.gluster_volumes):
         bricks = [brick.partition(":")[0] for brick in volume.bricks]
         named.append((f"gluster_volumes[{number}].bricks", bricks))
+    named += [(f"exports[{number}].host", (row.host,)) for number, row in enumerate(scenario.exports)]
     named += [(f"images[{number}].host", (row.host,)) for number, row in enumerate(scenario.images)]
     named += [(f"fillers[{number}].host", (row.host,)) for number, row in enumerate(scenario.fillers)]
     named += [(f"guests[{number}].host", (row.host,)) for number, row in enumerate(scenario.guests)]
@@ -166,6 +174,8 @@ def _wrong_paths(scenario: Scenario) -> Iterator[str]:
             if (guest.host, disk) not in images:
                 yield f"guests[{number}]: no image of {guest.host} has the path {disk!r}"
     paths = [mount.at for filesystem in scenario.filesystems for mount in filesystem.mounts]
+    paths += [mount.at for export in scenario.exports for mount in export.mounts]
+    paths += [export.path for export in scenario.exports]
     paths += [mount.at for volume in scenario.gluster_volumes for mount in volume.mounts]
     paths += [brick.partition(":")[2] for volume in scenario.gluster_volumes for brick in volume.bricks]
     paths += [image.path for image in scenario.images]

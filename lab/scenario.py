@@ -18,11 +18,14 @@ class Table(Struct, forbid_unknown_fields=True):
 
 
 class HostTable(Table):
-    """`[[hosts]]`: one guest. `address` is its place in the storage network, a /24 of all hosts."""
+    """`[[hosts]]`: one guest. `address` is its place in the storage network, a /24 of all hosts. With
+    `agent = false` it reports to nobody: it only serves others.
+    """
 
     name: str
     address: str
     memory_mib: int = 640
+    agent: bool = True
 
 
 class DiskTable(Table):
@@ -49,12 +52,25 @@ class MountTable(Table):
 
 
 class FilesystemTable(Table):
-    """`[[filesystems]]`: made on a disk with `mkfs.KIND` and these options."""
+    """`[[filesystems]]`: made on a disk with `mkfs.KIND` and these options. `mapped` is mounted from a linear
+    map over the disk, `/dev/mapper/DISK`, which faults can suspend or let fail.
+    """
 
     kind: Literal["ocfs2", "xfs", "ext4"]
     disk: str
     label: str = ""
     mkfs: tuple[str, ...] = ()
+    mapped: bool = False
+    mounts: tuple[MountTable, ...] = ()
+
+
+class ExportTable(Table):
+    """`[[exports]]`: what a host serves by NFS 4, the root of all that it serves: clients mount `HOST:/`.
+    `path` lies in one of its filesystems.
+    """
+
+    host: str
+    path: str
     mounts: tuple[MountTable, ...] = ()
 
 
@@ -177,6 +193,7 @@ class Scenario(Table):
     expected: ExpectedTable
     disks: tuple[DiskTable, ...] = ()
     filesystems: tuple[FilesystemTable, ...] = ()
+    exports: tuple[ExportTable, ...] = ()
     gluster_volumes: tuple[GlusterVolumeTable, ...] = ()
     gluster_ping_timeout_s: int = 10
     o2cb_dead_threshold: int = 16
@@ -201,6 +218,15 @@ class Scenario(Table):
     def mounts_of(self, host: str) -> list[tuple[FilesystemTable, MountTable]]:
         """What a host mounts of the filesystems, in the file's order."""
         return [(fs, mount) for fs in self.filesystems for mount in fs.mounts if host in mount.hosts]
+
+    def maps_of(self, host: str) -> list[DiskTable]:
+        """The disks over which a host has a map."""
+        mapped = {fs.disk for fs, _ in self.mounts_of(host) if fs.mapped}
+        return [disk for disk in self.disks_of(host) if disk.name in mapped]
+
+    def exports_mounted_on(self, host: str) -> list[tuple[ExportTable, MountTable]]:
+        """What a host mounts of the exports."""
+        return [(export, mount) for export in self.exports for mount in export.mounts if host in mount.hosts]
 
     def gluster_mounts_of(self, host: str) -> list[tuple[GlusterVolumeTable, MountTable]]:
         """What a host mounts of the Gluster volumes."""

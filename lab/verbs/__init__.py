@@ -7,9 +7,17 @@ from lab.verbs import agents, gluster, hosts, manager, network, storage
 Verb = (
     hosts.PowerOff
     | hosts.Boot
+    | hosts.WaitForReset
     | hosts.Run
     | storage.Unplug
     | storage.Remount
+    | storage.Unmount
+    | storage.Mount
+    | storage.Cover
+    | storage.Suspend
+    | storage.Resume
+    | storage.FailIo
+    | storage.Repair
     | network.CutOff
     | network.Reconnect
     | gluster.KillBricks

@@ -56,6 +56,9 @@ expect = [{ volume = "vol", status = "broken", message = "bricks" }]
 SPLIT = "verb = 'split-brain', host = 'alpha', volume = 'vol', path = '/mnt/f'"
 
 
+EXPORT = "[[exports]]\npath = '/srv'\n"
+
+
 @pytest.mark.parametrize("path", SCENARIOS, ids=lambda path: path.stem)
 def test_every_scenario_of_the_project_can_be_read(path: Path) -> None:
     assert read(path).hosts
@@ -125,6 +128,32 @@ def test_the_verbs_of_a_fault_are_read_by_their_names() -> None:
             '{ verb = "power-off", host = "beta" }',
             f"{{ {SPLIT}, sides = ['alpha:/data/b', 'beta:/b'] }}",
             "'alpha' mounts 'vol' nowhere above '/mnt/f'",
+        ),
+        (
+            '{ verb = "power-off", host = "beta" }',
+            '{ verb = "boot", hosts = ["gamma"] }',
+            "faults[0].do: there is no host 'gamma'",
+        ),
+        (
+            '{ verb = "power-off", host = "beta" }',
+            '{ verb = "unmount", host = "beta", at = "/data" }',
+            "'beta' mounts nothing at '/data'",
+        ),
+        (
+            '{ verb = "power-off", host = "beta" }',
+            '{ verb = "suspend", host = "alpha", disk = "one" }',
+            "'alpha' has no map over a disk 'one'",
+        ),
+        (
+            '[[filesystems]]\nkind = "xfs"',
+            'paths = 2\n[[filesystems]]\nkind = "xfs"\nmapped = true',
+            "filesystems[0].mapped: 'one' has several paths",
+        ),
+        ("[[faults]]", f"{EXPORT}host = 'gamma'\n[[faults]]", "exports[0].host: there is no host 'gamma'"),
+        (
+            "[[faults]]",
+            f"{EXPORT}host = 'beta'\n{EXPORT}host = 'beta'\n[[faults]]",
+            "exports: 'beta' is there",
         ),
         ("expect = [", "# expect = [", "faults[0]: says of nothing that it must be seen"),
         (
