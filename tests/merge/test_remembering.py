@@ -158,23 +158,25 @@ def test_what_others_remember_of_one_volume_does_its_storage_again_and_no_other(
 
 
 def test_parents_that_others_decided_otherwise_hold_and_no_other_image_is_resolved_again() -> None:
-    alike = [image(key, "raw") for key in ("a", "b")]
-    view = host(spaced(V), images(V, *alike, image("x")), sharing(V, ("a", "b", 5)))
+    family = [image(key, "raw", born_ns=born) for born, key in enumerate(("a", "b", "c"), start=1)]
+    shares = sharing(V, ("a", "b", 5), ("a", "c", 5), ("b", "c", 5))
+    view = host(spaced(V), images(V, *family, image("x")), shares)
     first = merged(declared(V), view)
-    assert first.memory.of(V.key).parents == {"b": "a"}
+    assert first.memory.of(V.key).parents == {"b": "a", "c": "a"}
 
-    theirs = Remembered(parents={"a": "b"}, first_seen={"b": NOW - 9, "a": NOW - 5})
-    kept = adopted(first.memory.of(V.key), theirs)
+    kept = adopted(first.memory.of(V.key), Remembered(parents={"c": "b"}))
     then = merged(declared(V), view, memory=Memory(volumes={V.key: kept}), previous=first)
-    assert then.memory.of(V.key).parents == {"a": "b"}
-    assert truths_of(then)["a"].parent == ("v", "b")
+    assert then.memory.of(V.key).parents == {"b": "a", "c": "b"}
+    assert truths_of(then)["c"].parent == ("v", "b")
     assert truths_of(then)["x"] is truths_of(first)["x"]
 
 
-def test_an_image_that_others_saw_earlier_is_the_parent_of_those_not_decided_yet() -> None:
+def test_images_that_others_saw_in_another_order_and_have_not_decided_yet_are_decided_again() -> None:
     alike = [image(key, "raw") for key in ("a", "b")]
-    first = merged(declared(V), host(spaced(V), images(V, *alike), sharing(V)))
-    kept = replace(first.memory.of(V.key), first_seen={"b": NOW - 5})
     view = host(spaced(V), images(V, *alike), sharing(V, ("a", "b", 5)))
+    first = merged(declared(V), view)
+    assert first.memory.of(V.key).parents == {"b": "a"}
+
+    kept = adopted(first.memory.of(V.key), Remembered(first_seen={"b": NOW - 9, "a": NOW - 5}))
     then = merged(declared(V), view, memory=Memory(volumes={V.key: kept}), previous=first)
     assert then.memory.of(V.key).parents == {"a": "b"}
