@@ -103,17 +103,23 @@ class Desk:
         body: bytes = b"",
         headers: Any = (),
         token: str = "",
-        leaves: Any = None,
+        later: asyncio.Queue[Any] | None = None,
     ) -> Answer:
-        """`leaves`: an event at which the client leaves."""
+        """`later`: what is received after the body."""
         try:
             principal = await self.manager.access.authenticate(token) if token else NOBODY
         except NotAuthenticated as error:
             return Answer(401, msgspec.json.encode({"message": str(error), "code": error.code}))
-        return await self.through(method, target, body, headers, principal, leaves)
+        return await self.through(method, target, body, headers, principal, later)
 
     async def through(
-        self, method: str, target: str, body: bytes, headers: Any, principal: Principal, leaves: Any = None
+        self,
+        method: str,
+        target: str,
+        body: bytes,
+        headers: Any,
+        principal: Principal,
+        later: asyncio.Queue[Any] | None = None,
     ) -> Answer:
         sent: list[Any] = []
         waiting = [{"type": "http.request", "body": body, "more_body": False}]
@@ -121,8 +127,7 @@ class Desk:
         async def receive() -> Any:
             if waiting:
                 return waiting.pop()
-            await (leaves or asyncio.Event()).wait()
-            return {"type": "http.disconnect"}
+            return await (later or asyncio.Queue()).get()
 
         async def send(message: Any) -> None:
             sent.append(message)
@@ -352,16 +357,24 @@ def test_the_scopes_are_answered_when_they_change(desk: Desk) -> None:
     assert "images" in {name for name, _ in desk.runner.run(scenario()).scopes}
 
 
-def test_who_leaves_is_waited_for_no_more(desk: Desk) -> None:
+@pytest.mark.parametrize(
+    "last",
+    [
+        pytest.param({"type": "http.disconnect"}, id="the client leaves"),
+        pytest.param({"type": "http.request", "body": b"", "more_body": False}, id="the server stops"),
+    ],
+)
+def test_nobody_is_held_who_leaves_or_whom_the_server_lets_go(desk: Desk, last: Any) -> None:
     credential = desk.joined()
     version = desk("GET", "/agents/scopes", token=credential).json["version"]
 
     async def scenario() -> Answer:
-        leaves = asyncio.Event()
-        asked = desk.asked("GET", f"/agents/scopes?after={version}", token=credential, leaves=leaves)
+        later: asyncio.Queue[Any] = asyncio.Queue()
+        asked = desk.asked("GET", f"/agents/scopes?after={version}", token=credential, later=later)
         waiting = asyncio.create_task(asked)
-        leaves.set()
-        return await waiting
+        later.put_nowait(last)
+        async with asyncio.timeout(10):
+            return await waiting
 
     assert desk.runner.run(scenario()).status == 204
 
