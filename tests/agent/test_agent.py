@@ -177,6 +177,22 @@ def test_a_scope_that_is_gone_delivers_nothing_more() -> None:
     run(scenario)
 
 
+def test_a_scope_that_was_taken_away_and_comes_back_is_told_whole() -> None:
+    async def scenario(agent: Agent, asked: Asked, delivered: Delivered) -> None:
+        agent.rescope([("images", A), ("images", B)])
+        await delivered.until(2)
+        agent.rescope([("images", A)])
+        agent.rescope([("images", A), ("images", B)])
+        await delivered.until(3)
+        agent.hint("images", "s/b")
+        await delivered.until(4)
+        told = [(change.scope, change.full) for change in delivered.changes]
+        assert sorted(told[:2]) == [("s/a", False), ("s/b", True)]
+        assert told[2:] == [("s/b", True), ("s/b", False)]
+
+    run(scenario)
+
+
 def test_a_changed_scope_is_looked_at_anew_at_once() -> None:
     async def scenario(agent: Agent, asked: Asked, delivered: Delivered) -> None:
         agent.rescope([("images", A)])

@@ -140,8 +140,10 @@ class Agent:
     async def _look(self, keeper: _Keeper, paths: tuple[str, ...]) -> None:
         now = monotonic()
         exact = keeper.source.name == "space" and now - keeper.exact_at >= EXACT_EVERY_S
+        # A worker may remember this scope from when another keeper had it, of which nobody knows any more.
+        full = exact or (keeper.last is None and not keeper.answered)
         changes = await self._asker.ask(
-            keeper.source, replace(keeper.scope, paths=paths), full=exact, last=keeper.last
+            keeper.source, replace(keeper.scope, paths=paths), full=full, last=keeper.last
         )
         # A volume's worker remembers its last look by itself; a host source's may be a new one each time.
         keeper.last = retained(keeper.last, changes) if keeper.source.of == "host" else None
