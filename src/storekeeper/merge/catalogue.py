@@ -14,54 +14,16 @@ From scratch is the same: an update of the empty catalogue, in which everything 
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
-
-from msgspec import Struct
+from collections.abc import Collection, Iterable, Mapping
 
 from storekeeper.merge.clones import LOOP, header_parent, looping, not_found
 from storekeeper.merge.images import Own, own
-from storekeeper.merge.owners import Uses, guests
+from storekeeper.merge.owners import guests
 from storekeeper.merge.places import Places, Ref
 from storekeeper.merge.sharing import Family, copies_of_raw, shared_with
+from storekeeper.merge.shelves import NOTHING, Found, Keys, Shelf, differing, in_order, link, linked, names_of
 from storekeeper.merge.truth import ImageTruth
-from storekeeper.observation import Fact, Image, Sharing
-
-Keys = set[str]
-
-
-class Found(Struct, frozen=True):
-    """What was found on one volume: the facts of its images and extents looks, and who uses what.
-
-    `decided` and `first_seen` are what is remembered of it.
-    """
-
-    files: Mapping[str, Fact]
-    sharing: Mapping[str, Fact]
-    uses: Mapping[str, Uses]
-    decided: dict[str, str]
-    first_seen: dict[str, float]
-
-
-NOTHING = Found({}, {}, {}, {}, {})
-
-
-class Shelf:
-    """One volume's part of a catalogue. Never changed once its catalogue is made.
-
-    `decided` and `first_seen` are then what is to be remembered: the very objects of `found` when that is
-    the same.
-    """
-
-    def __init__(self, former: Shelf | None, found: Found) -> None:
-        self.found = found
-        self.own: dict[str, Own] = dict(former.own) if former else {}
-        self.names_of_inode: dict[int, tuple[str, ...]] = dict(former.names_of_inode) if former else {}
-        self.maybe_copies: Keys = set(former.maybe_copies) if former else set()
-        self.copies: frozenset[str] = former.copies if former else frozenset()
-        self.counted: Keys = set(former.counted) if former else set()
-        self.decided: dict[str, str] = dict(found.decided)
-        self.first_seen: dict[str, float] = dict(found.first_seen)
-        self.truths: dict[str, ImageTruth] = dict(former.truths) if former else {}
+from storekeeper.observation import Image, Sharing
 
 
 class Catalogue:
@@ -77,7 +39,7 @@ class Catalogue:
         self.parents: dict[Ref, Ref] = dict(former.parents) if former else {}
         self.by_extents: set[Ref] = set(former.by_extents) if former else set()
         self.loops: frozenset[Ref] = former.loops if former else frozenset()
-        self.changed: dict[str, Keys] = {}
+        self.changed: dict[str, Collection[str]] = {}
 
 
 def updated(former: Catalogue, found: Mapping[str, Found], now: float) -> Catalogue:
@@ -141,36 +103,39 @@ class _Update:
         changed = differing(former.files, shelf.found.files)
         self.shared[volume_id] = differing(former.sharing, shelf.found.sharing)
         touched = changed | differing(former.uses, shelf.found.uses)
-        linked: Keys = set()
-        for key in touched if former.files else ():
-            linked.update(_names(shelf, former.files.get(key)))
-        for key in changed:
-            _link(shelf, key, former.files.get(key), shelf.found.files.get(key))
-        for key in touched:
-            linked.update(_names(shelf, shelf.found.files.get(key)))
-        touched |= linked
-        for key in touched:
+        others = linked(touched, former.files, shelf)
+        link(shelf, changed, former.files, shelf.found.files)
+        touched |= others | linked(touched, shelf.found.files, shelf)
+        for key in in_order(touched, shelf.found.files):
             self._own(volume_id, key, shelf)
         self.touched[volume_id] = touched
 
     def _own(self, volume_id: str, key: str, shelf: Shelf) -> None:
         image = shelf.found.files.get(key)
-        before = shelf.own.pop(key, None)
-        shelf.maybe_copies.discard(key)
-        if before is not None and before.claims:
-            self._claim(before.claims, -1)
+        before = shelf.own.get(key)
+        if before is not None:
+            self._disown(key, before, shelf)
         if not isinstance(image, Image):
             return
         uses = shelf.found.uses.get(key, ())
-        names = _names(shelf, image)
-        if names:
+        if shelf.hard_links and (names := names_of(shelf, image)):
             uses = tuple(sorted({use for name in names for use in shelf.found.uses.get(name, ())}))
-        now = own((volume_id, key), image, uses, self.now.places)
-        shelf.own[key] = now
+        now = shelf.own[key] = own((volume_id, key), image, uses, self.now.places)
+        if now.parent_name:
+            shelf.with_parent.add(key)
+        if now.header.unique_id:
+            shelf.with_unique_id.add(key)
         if now.may_be_copy:
             shelf.maybe_copies.add(key)
         if now.claims:
             self._claim(now.claims, 1)
+
+    def _disown(self, key: str, before: Own, shelf: Shelf) -> None:
+        del shelf.own[key]
+        for keys in (shelf.with_parent, shelf.with_unique_id, shelf.maybe_copies):
+            keys.discard(key)
+        if before.claims:
+            self._claim(before.claims, -1)
 
     def _claim(self, refs: Iterable[Ref], by: int) -> None:
         for ref in refs:
@@ -184,7 +149,7 @@ class _Update:
         counted_before = before.counted if before else set()
         touched = self.touched[volume_id] | {key for where, key in self.claims_touched if where == volume_id}
         shelf.counted -= shelf.copies
-        for key in touched:
+        for key in in_order(touched, shelf.own):
             known = shelf.own.get(key)
             if known is not None and known.counts and not self._hidden(volume_id, key, known):
                 shelf.counted.add(key)
@@ -194,11 +159,8 @@ class _Update:
         free = {key for key in shelf.maybe_copies if not self._hidden(volume_id, key, shelf.own[key])}
         shelf.copies = copies_of_raw(free, shelf.own, shelf.counted, shelf.found.sharing)
         shelf.counted |= shelf.copies
-        self.joined_or_left[volume_id] = {
-            key
-            for key in touched | former_copies | shelf.copies
-            if (key in shelf.counted) != (key in counted_before)
-        }
+        touched = touched | former_copies | shelf.copies
+        self.joined_or_left[volume_id] = (touched & shelf.counted) ^ (touched & counted_before)
 
     def _hidden(self, volume_id: str, key: str, known: Own) -> bool:
         """Whether a file is a part of another image. A guest's disk is none, nor is what has parts."""
@@ -209,7 +171,9 @@ class _Update:
     def _index_unique_ids(self) -> None:
         for volume_id, shelf in self.now.shelves.items():
             before = self.former.shelves.get(volume_id)
-            for key in self.touched[volume_id] | self.joined_or_left[volume_id]:
+            dirty = self.touched[volume_id] | self.joined_or_left[volume_id]
+            dirty &= shelf.with_unique_id | (before.with_unique_id if before is not None else set())
+            for key in dirty:
                 ref = (volume_id, key)
                 if before is not None and key in before.counted:
                     self._unique_id(before.own[key].header.unique_id, ref, there=False)
@@ -224,17 +188,13 @@ class _Update:
         self.now.by_unique_id[unique_id] = (*others, ref) if there else others
 
     def _header_parents(self) -> None:
-        moved = {(volume_id, key) for volume_id, keys in self.joined_or_left.items() for key in keys}
         counted = {volume_id: shelf.counted for volume_id, shelf in self.now.shelves.items()}
         for volume_id, shelf in self.now.shelves.items():
+            before = self.former.shelves.get(volume_id)
             dirty = self.touched[volume_id] | self.joined_or_left[volume_id]
-            if moved or self.ids_touched:
-                dirty |= {
-                    key
-                    for key, known in shelf.own.items()
-                    if known.parent_name
-                    and (not moved.isdisjoint(known.candidates) or known.parent_unique_id in self.ids_touched)
-                }
+            dirty &= shelf.with_parent | (before.with_parent if before is not None else set())
+            if any(self.joined_or_left.values()) or self.ids_touched:
+                dirty |= {key for key in shelf.with_parent - dirty if self._may_mean_others(shelf.own[key])}
             for key in dirty:
                 ref = (volume_id, key)
                 parent = None
@@ -242,6 +202,12 @@ class _Update:
                     parent = header_parent(ref, shelf.own[key], counted, self.now.by_unique_id)
                 if parent is not None or ref not in self.now.by_extents:
                     self._reparent(ref, parent, by_extents=False)
+
+    def _may_mean_others(self, known: Own) -> bool:
+        """Whether what its header names as parent came or went."""
+        return known.parent_unique_id in self.ids_touched or any(
+            key in self.joined_or_left[volume_id] for volume_id, key in known.candidates
+        )
 
     def _reparent(self, ref: Ref, parent: Ref | None, *, by_extents: bool) -> None:
         if parent == self.now.parents.get(ref) and by_extents == (ref in self.now.by_extents):
@@ -271,7 +237,7 @@ class _Update:
                 if isinstance(fact, Sharing) and not fact.shared_with.keys().isdisjoint(moved)
             }
         if not shelf.found.sharing:
-            dirty = {key for key in dirty if key in shelf.decided or (volume_id, key) in self.now.by_extents}
+            dirty &= shelf.decided.keys() | {key for where, key in self.now.by_extents if where == volume_id}
         family = Family(shelf.own, shelf.counted, shelf.found.sharing, shelf.first_seen, self.at)
         for key in dirty:
             ref = (volume_id, key)
@@ -317,21 +283,22 @@ class _Update:
         dirty = self.touched[volume_id] | self.joined_or_left[volume_id] | self.reparented[volume_id]
         dirty |= self.shared[volume_id]
         dirty |= {key for where, key in self.former.loops ^ self.now.loops if where == volume_id}
-        for key in dirty:
+        changed = in_order(dirty, shelf.own)
+        for key in changed:
             if key in shelf.counted:
                 shelf.truths[key] = self._truth((volume_id, key), shelf)
             else:
                 shelf.truths.pop(key, None)
-        self.now.changed[volume_id] = dirty
+        self.now.changed[volume_id] = changed
 
     def _truth(self, ref: Ref, shelf: Shelf) -> ImageTruth:
         known = shelf.own[ref[1]]
         parent = self.now.parents.get(ref)
-        sharing = shelf.found.sharing.get(ref[1])
+        sharing = shelf.found.sharing.get(ref[1]) if shelf.found.sharing else None
         faults = known.faults
         if parent is not None and not parent[0]:
             faults = (*faults, not_found(parent[1]))
-        if ref in self.now.loops:
+        if self.now.loops and ref in self.now.loops:
             faults = (*faults, LOOP)
         return ImageTruth(
             image=known.image,
@@ -348,34 +315,3 @@ class _Update:
     def _found_before(self, volume_id: str) -> Found:
         shelf = self.former.shelves.get(volume_id)
         return shelf.found if shelf else NOTHING
-
-
-def differing(old: Mapping[str, object], new: Mapping[str, object]) -> Keys:
-    """The keys at which the two differ. What did not change is mostly the very same object."""
-    if old is new:
-        return set()
-    changed = {key for key, value in new.items() if (before := old.get(key)) is not value and before != value}
-    added = sum(key not in old for key in changed)
-    if len(old) + added != len(new):
-        changed.update(old.keys() - new.keys())
-    return changed
-
-
-def _names(shelf: Shelf, fact: Fact | None) -> tuple[str, ...]:
-    """All names of a file that has hard links; none when it has but one."""
-    if not isinstance(fact, Image):
-        return ()
-    names = shelf.names_of_inode.get(fact.inode, ())
-    return names if len(names) > 1 else ()
-
-
-def _link(shelf: Shelf, key: str, old: Fact | None, new: Fact | None) -> None:
-    """Files `key` under its new inode."""
-    if isinstance(old, Image):
-        others = tuple(name for name in shelf.names_of_inode.get(old.inode, ()) if name != key)
-        if others:
-            shelf.names_of_inode[old.inode] = others
-        else:
-            shelf.names_of_inode.pop(old.inode, None)
-    if isinstance(new, Image) and new.inode > 0:
-        shelf.names_of_inode[new.inode] = (*shelf.names_of_inode.get(new.inode, ()), key)

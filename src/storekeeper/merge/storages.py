@@ -17,7 +17,7 @@ from storekeeper.document import (
     VolumeInfo,
 )
 from storekeeper.merge import gluster
-from storekeeper.merge.catalogue import NOTHING, Catalogue, Found, updated
+from storekeeper.merge.catalogue import Catalogue, updated
 from storekeeper.merge.clusters import Clusters
 from storekeeper.merge.disks import Disks, disks_of
 from storekeeper.merge.freshness import Horizon
@@ -27,6 +27,7 @@ from storekeeper.merge.owners import GuestUses
 from storekeeper.merge.places import Places, places_of
 from storekeeper.merge.remembering import Remembering
 from storekeeper.merge.scanners import scanner_of
+from storekeeper.merge.shelves import NOTHING, Found
 from storekeeper.merge.status import Observed, status_of, troubles
 from storekeeper.merge.truth import Basis, HostView, Look, Memory, StorageTruth, Truth, VolumeTruth
 from storekeeper.merge.volumes import Sight, look_of, sights_of

@@ -1,0 +1,107 @@
+"""One volume's part of a catalogue: what was found on it, and its files by name and inode."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+
+from msgspec import Struct
+
+from storekeeper.merge.images import Own
+from storekeeper.merge.owners import Uses
+from storekeeper.merge.truth import ImageTruth
+from storekeeper.observation import Fact, Image
+
+Keys = set[str]
+
+
+class Found(Struct, frozen=True):
+    """What was found on one volume: the facts of its images and extents looks, and who uses what.
+
+    `decided` and `first_seen` are what is remembered of it.
+    """
+
+    files: Mapping[str, Fact]
+    sharing: Mapping[str, Fact]
+    uses: Mapping[str, Uses]
+    decided: dict[str, str]
+    first_seen: dict[str, float]
+
+
+NOTHING = Found({}, {}, {}, {}, {})
+
+
+class Shelf:
+    """One volume's part of a catalogue. Never changed once its catalogue is made.
+
+    `hard_links`: all names of the inodes that have several. `with_parent`, `with_unique_id`: whose headers
+    say such. `decided` and `first_seen` are then what is to be remembered: the very objects of `found` when
+    that is the same.
+    """
+
+    def __init__(self, former: Shelf | None, found: Found) -> None:
+        self.found = found
+        self.own: dict[str, Own] = dict(former.own) if former else {}
+        self.name_of_inode: dict[int, str] = dict(former.name_of_inode) if former else {}
+        self.hard_links: dict[int, tuple[str, ...]] = dict(former.hard_links) if former else {}
+        self.with_parent: Keys = set(former.with_parent) if former else set()
+        self.with_unique_id: Keys = set(former.with_unique_id) if former else set()
+        self.maybe_copies: Keys = set(former.maybe_copies) if former else set()
+        self.copies: frozenset[str] = former.copies if former else frozenset()
+        self.counted: Keys = set(former.counted) if former else set()
+        self.decided: dict[str, str] = dict(found.decided)
+        self.first_seen: dict[str, float] = dict(found.first_seen)
+        self.truths: dict[str, ImageTruth] = dict(former.truths) if former else {}
+
+
+def differing(old: Mapping[str, object], new: Mapping[str, object]) -> Keys:
+    """The keys at which the two differ. What did not change is mostly the very same object."""
+    if old is new:
+        return set()
+    changed = {key for key, value in new.items() if (before := old.get(key)) is not value and before != value}
+    added = sum(key not in old for key in changed)
+    if len(old) + added != len(new):
+        changed.update(old.keys() - new.keys())
+    return changed
+
+
+def in_order(keys: Keys, there: Mapping[str, object]) -> Collection[str]:
+    """The keys; many in the order of the mapping, in which their objects lie in memory: that is faster."""
+    if len(keys) < len(there) // 2:
+        return keys
+    return [*filter(keys.__contains__, there), *(keys - there.keys())]
+
+
+def names_of(shelf: Shelf, fact: Fact | None) -> tuple[str, ...]:
+    """All names of a file that has hard links; none when it has but one."""
+    return shelf.hard_links.get(fact.inode, ()) if isinstance(fact, Image) else ()
+
+
+def linked(keys: Keys, files: Mapping[str, Fact], shelf: Shelf) -> Keys:
+    """All names of those of the files that have several."""
+    if not shelf.hard_links:
+        return set()
+    return {name for key in keys for name in names_of(shelf, files.get(key))}
+
+
+def link(shelf: Shelf, changed: Keys, before: Mapping[str, Fact], now: Mapping[str, Fact]) -> None:
+    """Files the changed ones under their new inodes."""
+    for key in changed if before else ():
+        old, new = before.get(key), now.get(key)
+        if isinstance(old, Image) and not (isinstance(new, Image) and new.inode == old.inode):
+            _unlink(shelf, key, old.inode)
+    for key in in_order(changed, now):
+        new = now.get(key)
+        if isinstance(new, Image) and (inode := new.inode) > 0:
+            first = shelf.name_of_inode.setdefault(inode, key)
+            if first != key and key not in (names := shelf.hard_links.get(inode, (first,))):
+                shelf.hard_links[inode] = (*names, key)
+
+
+def _unlink(shelf: Shelf, key: str, inode: int) -> None:
+    left = [name for name in shelf.hard_links.pop(inode, (key,)) if name != key]
+    if len(left) > 1:
+        shelf.hard_links[inode] = tuple(left)
+    if left:
+        shelf.name_of_inode[inode] = left[0]
+    else:
+        shelf.name_of_inode.pop(inode, None)
