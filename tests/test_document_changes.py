@@ -105,6 +105,20 @@ def test_only_what_changed_is_told() -> None:
     assert change == DocumentChange(external_volumes=VolumesChange(changed=[volume]))
 
 
+@given(st.data())
+def test_among_many_rows_just_those_that_came_changed_or_went_are_told(data: st.DataObject) -> None:
+    rows = {f"{number:03}": ImageInfo(f"{number:03}", "v", "s", "", 1) for number in range(400)}
+    some = st.sets(st.sampled_from(sorted(rows)), max_size=9)
+    gone, changed = data.draw(some), data.draw(some)
+    now = {key: row for key, row in rows.items() if key not in gone}
+    fresh = {key: msgspec.structs.replace(now[key], size_mb=2) for key in changed - gone}
+    fresh |= {f"{key}-new": ImageInfo(f"{key}-new", "v", "s", "", 1) for key in data.draw(some)}
+    after = [row for _, row in sorted({**now, **fresh}.items())]
+    change = difference(external(list(rows.values())), external(after)).external_volumes
+    told = change.changed[0] if change is not None else VolumeChange(volume_id="v")
+    assert (told.images_gone, told.images) == (sorted(gone), [row for _, row in sorted(fresh.items())])
+
+
 def test_one_image_of_twenty_thousand_is_found_in_a_few_milliseconds() -> None:
     rows = [ImageInfo(f"{number:05}.qcow2", "v", "s", "", 1) for number in range(20_000)]
     now = [*rows[:9999], ImageInfo("09999.qcow2", "v", "s", "guest", 1), *rows[10_000:]]
@@ -121,7 +135,7 @@ def test_one_image_of_twenty_thousand_is_found_in_a_few_milliseconds() -> None:
         took_s.append(perf_counter() - began)
     assert change.external_volumes is not None
     assert change.external_volumes.changed == [VolumeChange(volume_id="v", images=[now[9999]])]
-    # 2 ms here; far more would mean that rows are compared, not objects.
+    # 0.4 ms here; far more would mean that rows are compared, not objects.
     assert min(took_s) < 0.03
 
 

@@ -34,6 +34,8 @@ _image_id: Callable[[ImageInfo], str] = attrgetter("image_id")
 _clone_id: Callable[[CloneInfo], str] = attrgetter("clone_id")
 _disk_id: Callable[[PhysicalDiskInfo], str] = attrgetter("physical_disk_id")
 _CONTENTS = ("images", "clones")
+# How many rows are compared at once.
+_BLOCK = 64
 
 
 class VolumeChange(Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -143,27 +145,35 @@ def _volume_between(old: AnyVolume | None, new: AnyVolume) -> VolumeChange | Non
 
 
 def _rows_between(old: list[Row], new: list[Row], key: Callable[[Row], str]) -> _Rows[Row]:
-    """Side by side, as both are sorted: of 20,000 rows only those that are other objects are looked at."""
+    """Side by side, as both are sorted. Of 20,000 rows only those near a change are looked at one by one:
+    a block of the same objects is equal at once.
+    """
     if old is new:
         return _Rows([], [])
     changed: list[Row] = []
     gone: list[str] = []
     before, after = 0, 0
     while before < len(old) and after < len(new):
-        was, now = old[before], new[after]
-        if was is now:
-            before += 1
-            after += 1
+        if old[before : before + _BLOCK] == new[after : after + _BLOCK]:
+            before += _BLOCK
+            after += _BLOCK
             continue
-        was_id, now_id = key(was), key(now)
-        if was_id <= now_id:
-            before += 1
-        if was_id >= now_id:
-            after += 1
-        if was_id < now_id:
-            gone.append(was_id)
-        elif was_id > now_id or was != now:
-            changed.append(now)
+        end = before + _BLOCK
+        while before < min(end, len(old)) and after < len(new):
+            was, now = old[before], new[after]
+            if was is now:
+                before += 1
+                after += 1
+                continue
+            was_id, now_id = key(was), key(now)
+            if was_id <= now_id:
+                before += 1
+            if was_id >= now_id:
+                after += 1
+            if was_id < now_id:
+                gone.append(was_id)
+            elif was_id > now_id or was != now:
+                changed.append(now)
     changed += new[after:]
     gone += map(key, old[before:])
     return _Rows(changed, gone)
