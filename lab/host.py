@@ -228,8 +228,6 @@ for kept in glusterd storekeeper; do
     mount --bind /state/$kept /var/lib/$kept
 done
 """)
-        for disk in self._scenario.maps_of(self.name):
-            self.run(maps.create(disk, self.device(disk)))
         multipath = [disk for disk in disks if disk.paths > 1]
         if multipath:
             self.run(_multipath([disk.wwn.removeprefix("0x") for disk in multipath]))
@@ -237,6 +235,8 @@ done
                 self.wait_until(
                     f"[ -b {self.device(disk)} ]", within_s=60, what=f"{disk.name} is a multipath disk"
                 )
+        for disk in self._scenario.maps_of(self.name):
+            self.run(maps.create(disk, self.device(disk)))
 
     def _join_ocfs2(self) -> str:
         nodes = self._scenario.ocfs2_hosts

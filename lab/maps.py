@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from lab.scenario import DiskTable
 
-_ALONE = "--noudevrules --noudevsync"
+_ALONE = "--noudevsync"
 
 
 def node(disk: DiskTable) -> str:
@@ -18,7 +18,8 @@ def node(disk: DiskTable) -> str:
 
 def create(disk: DiskTable, device: str) -> str:
     """Maps the whole of `device`, which is the disk in this host."""
-    return f"modprobe dm_mod && dmsetup create {_ALONE} {disk.name} --table {_linear(disk, device)}"
+    made = f"modprobe dm_mod && dmsetup create {_ALONE} {disk.name} --table {_linear(disk, device)}"
+    return f"{made} && dmsetup mknodes {disk.name}"
 
 
 def suspend(disk: DiskTable) -> str:

@@ -13,9 +13,7 @@ from lab.reading import read
 def shell(lab: Lab, path: Path) -> None:
     """Reads lines until the end of input: `HOST COMMAND`, or `try TEXT` for faults by their names."""
     print(f"\nHOST COMMAND runs a command in a host; hosts: {', '.join(lab.hosts)}. Ctrl-D ends the lab.\n")
-    print(
-        f"try TEXT does, awaits and undoes the faults of {path}, as it is then, with TEXT in their names.\n"
-    )
+    print(f"try TEXT tries the faults of {path}, read anew: by a part of a name, or a `together`.\n")
     print(f"The manager: {lab.manager.url}/hosts, with the token in {lab.manager.token_file}\n")
     print(f"Consoles, logs and the document: {lab.results}\n")
     while True:
@@ -42,7 +40,8 @@ def shell(lab: Lab, path: Path) -> None:
 
 def _try(lab: Lab, path: Path, text: str) -> None:
     try:
-        for faults in together(fault for fault in read(path).faults if text in fault.name):
+        wanted = (fault for fault in read(path).faults if text in fault.name or text == fault.together)
+        for faults in together(wanted):
             try_together(lab, faults)
     except LabError as error:
         print(error)
