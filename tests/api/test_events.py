@@ -15,7 +15,7 @@ import pytest
 
 from storekeeper.api import create_app, events
 from storekeeper.document_changes import DocumentChange
-from storekeeper.manager.events import Change, Step
+from storekeeper.manager.events import Change, Step, event
 from tests.api.standin import StandIn, ask, served
 
 TARGET = "/imagestorages/internal/events"
@@ -79,7 +79,7 @@ def publish(manager: StandIn, *etags: str, size: int = 0) -> None:
     """As the manager's own publishing does, on its event loop."""
     for etag in etags:
         data = msgspec.json.encode(DocumentChange(hosts=[etag, "x" * size]))
-        manager.call(manager.events.add, {"internal": Step(etag, Change(etag, data))})
+        manager.call(manager.events.add, {"internal": Step(etag, Change(etag, event("change", etag, data)))})
 
 
 def test_without_an_id_it_begins_with_the_etag_of_the_document(manager: StandIn, url: str) -> None:
@@ -217,6 +217,16 @@ def test_what_left_the_ring_is_a_reset_for_who_is_too_slow(manager: StandIn, url
         assert late.event()[:2] == ("reset", "e5")
     with Stream(url, **{"Last-Event-ID": "e3"}) as in_time:
         assert [in_time.event()[:2] for _ in "ab"] == [("change", "e4"), ("change", "e5")]
+
+
+def test_what_is_long_comes_in_pieces_between_which_others_have_their_turn(
+    manager: StandIn, url: str
+) -> None:
+    before = etag_of(manager)
+    publish(manager, "e1", "e2", size=200_000)
+    with Stream(url, **{"Last-Event-ID": before}) as stream:
+        for etag in ("e1", "e2"):
+            assert stream.event() == ("change", etag, {"hosts": [etag, "x" * 200_000]})
 
 
 def test_the_head_alone_ends_at_once() -> None:

@@ -13,7 +13,7 @@ from storekeeper.cli import run
 from storekeeper.document import ImageInfo, ImageStorageInfo, PhysicalDiskInfo
 from storekeeper.document_changes import DocumentChange, difference, patched
 from storekeeper.errors import EXIT_NO_SUCH_OBJECT
-from storekeeper.manager.events import Change, Feed, Step
+from storekeeper.manager.events import Change, Feed, Step, event
 from tests.api.standin import StandIn, served
 
 LINES = """\
@@ -58,7 +58,10 @@ def change_and_end(manager: StandIn, feed: Feed, change: DocumentChange) -> None
     pause = threading.Event()
     while not feed.followers:
         pause.wait(0.01)
-    manager.call(manager.events.add, {"internal": Step("e", Change("e", msgspec.json.encode(change)))})
+    manager.call(
+        manager.events.add,
+        {"internal": Step("e", Change("e", event("change", "e", msgspec.json.encode(change))))},
+    )
     manager.call(manager.events.add, {})
 
 

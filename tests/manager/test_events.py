@@ -10,13 +10,13 @@ import pytest
 from storekeeper.document import ImageStorageInfo
 from storekeeper.document_changes import DocumentChange
 from storekeeper.manager import events as feeds
-from storekeeper.manager.events import Change, Events, Feed, Step, steps
+from storekeeper.manager.events import Change, Events, Feed, Step, Turns, event, steps
 from storekeeper.manager.published import Published, publish
 from storekeeper.merge.truth import Memory, StorageTruth, Truth
 
 
 def fed(*etags: str, size: int = 1) -> Feed:
-    feed = Feed("e0")
+    feed = Feed("e0", Turns())
     for etag in etags:
         feed.add(Change(etag, b"x" * size))
     return feed
@@ -75,13 +75,33 @@ def test_much_news_comes_in_parts(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_each_of_many_followers_is_woken() -> None:
     async def scenario() -> None:
         feed = fed()
-        followers = [asyncio.Event() for _ in range(3 * feeds.WOKEN_AT_ONCE + 1)]
-        for event in followers:
-            feed.wake(event)
+        followers = [asyncio.Event() for _ in range(3 * feeds.TURNS_AT_ONCE + 1)]
+        for follower in followers:
+            feed.wake(follower)
         feed.leave(followers[0])
         feed.add(Change("e1", b"x"))
-        await asyncio.gather(*(event.wait() for event in followers[1:]))
+        await asyncio.gather(*(follower.wait() for follower in followers[1:]))
         assert not followers[0].is_set()
+
+    asyncio.run(asyncio.wait_for(scenario(), 10))
+
+
+def test_of_all_who_want_to_send_a_few_do_in_each_turn_of_the_loop(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(feeds, "TURNS_AT_ONCE", 2)
+
+    async def scenario() -> None:
+        turns = Turns()
+        one, other = Feed("e0", turns), Feed("e0", turns)
+        followers = [asyncio.Event() for _ in range(6)]
+        for number, follower in enumerate(followers):
+            (one if number % 2 else other).wake(follower)
+        # Changes that come before all have had their turn give none of them a second one.
+        for etag in ("e1", "e2"):
+            one.add(Change(etag, b"x"))
+            other.add(Change(etag, b"x"))
+        for woken in (0, 2, 4, 6, 6):
+            assert sum(follower.is_set() for follower in followers) == woken
+            await asyncio.sleep(0)
 
     asyncio.run(asyncio.wait_for(scenario(), 10))
 
@@ -110,7 +130,9 @@ def test_only_a_document_that_changed_is_a_change() -> None:
     former, truth = moment("h1"), moment("h1", "h2")
     etag = truth[1]["s"].etag
     data = msgspec.json.encode(DocumentChange(hosts=["h1", "h2"]))
-    assert steps(former[0], truth[0], former[1], truth[1]) == {"s": Step(etag, Change(etag, data))}
+    assert steps(former[0], truth[0], former[1], truth[1]) == {
+        "s": Step(etag, Change(etag, event("change", etag, data)))
+    }
     assert steps(truth[0], truth[0], truth[1], truth[1]) == {"s": Step(etag, None)}
 
 

@@ -28,7 +28,7 @@ from storekeeper.api.listing import parameters
 from storekeeper.api.routes import FAILURES
 from storekeeper.document_changes import DocumentChange
 from storekeeper.errors import NoSuchObject, NotKnown, UsageError
-from storekeeper.manager.events import Change, Feed
+from storekeeper.manager.events import Feed, event
 
 # After this a client comes back by itself when the stream was lost.
 RETRY_MS = 2000
@@ -144,16 +144,28 @@ class _Stream(ASGIResponse):
                 pending += _reset(self._feed.etag)
             else:
                 place = news.place
-                pending += b"".join(map(_change, news.changes))
+                pending += b"".join(change.event for change in news.changes)
             behind = place < self._feed.end
             gone = self._feed.gone and not behind
             if gone:
                 pending += _GONE
             for begin in range(0, len(pending), PIECE_BYTES):
+                if begin:
+                    await self._turn()
                 await _send(send, pending[begin : begin + PIECE_BYTES])
             if gone or self._over:
                 return
-            pending = b"" if behind else await self._quiet()
+            pending = b""
+            if behind:
+                await self._turn()
+            else:
+                pending = await self._quiet()
+
+    async def _turn(self) -> None:
+        """Waits until those have sent who came before."""
+        self._wake.clear()
+        self._feed.turns.ask([self._wake])
+        await self._wake.wait()
 
     async def _quiet(self) -> bytes:
         """Waits for news; the comment to send when there was none for long."""
@@ -170,18 +182,13 @@ class _TooSlow(Exception):
 
 
 async def _send(send: Send, piece: bytes, *, more: bool = True) -> None:
-    """A piece, which the client must take in time; others have their turn before the next."""
+    """A piece, which the client must take in time."""
     try:
         async with asyncio.timeout(SLOWEST_S):
             await send({"type": "http.response.body", "body": piece, "more_body": more})
     except TimeoutError as error:
         raise _TooSlow from error
-    await asyncio.sleep(0)
-
-
-def _change(change: Change) -> bytes:
-    return b"id: %s\nevent: change\ndata: %s\n\n" % (change.etag.encode(), change.data)
 
 
 def _reset(etag: str) -> bytes:
-    return b"id: %s\nevent: reset\ndata: %s\n\n" % (etag.encode(), encode({"etag": etag}))
+    return event("reset", etag, encode({"etag": etag}))

@@ -2,7 +2,8 @@
 
 A feed is a ring of changes, one for each storage. Whoever follows holds only a place in it, so that a
 thousand followers cost a thousand numbers, and a slow one costs nobody memory: what left the ring is lost to
-it, and it starts again from the document.
+it, and it starts again from the document. A change is encoded once for all of them, and a few at a time have
+their turn to send it.
 
 A change is known by the ETag of the document that it led to. So a client goes on from the document that it
 fetched, from whichever manager and over restarts, as long as that document is one of those in the ring.
@@ -11,8 +12,8 @@ fetched, from whichever manager and over restarts, as long as that document is o
 from __future__ import annotations
 
 import asyncio
-from collections import deque
-from collections.abc import Mapping
+from collections import OrderedDict, deque
+from collections.abc import Iterable, Mapping
 from itertools import islice
 from typing import NamedTuple
 
@@ -28,16 +29,46 @@ KEPT_CHANGES = 1000
 KEPT_BYTES = 1 << 20
 # What is taken from a feed at once, at most, if it is more than one change.
 NEWS_BYTES = 64 << 10
-WOKEN_AT_ONCE = 50
+# So many may send in one turn of the event loop: that takes some 2 ms.
+TURNS_AT_ONCE = 25
 
 encode = msgspec.json.Encoder().encode
 
 
 class Change(Struct, frozen=True):
-    """A change as it is sent: `data` is an encoded DocumentChange, `etag` that of the document after it."""
+    """A change as it is sent: `event` has an encoded DocumentChange, `etag` is the document's after it."""
 
     etag: str
-    data: bytes
+    event: bytes
+
+
+def event(name: str, etag: str, data: bytes) -> bytes:
+    """A server-sent event (HTML Living Standard, 9.2) whose id is this ETag."""
+    return b"id: %s\nevent: %s\ndata: %s\n\n" % (etag.encode(), name.encode(), data)
+
+
+class Turns:
+    """Who may send next, first come first served: a few in each turn of the event loop, so that however many
+    followers there are, and however much they send, requests are answered meanwhile.
+    """
+
+    def __init__(self) -> None:
+        self._queue: OrderedDict[asyncio.Event, None] = OrderedDict()
+        self._granting = False
+
+    def ask(self, events: Iterable[asyncio.Event]) -> None:
+        """Sets each of these once it is its turn."""
+        self._queue.update(dict.fromkeys(events))
+        if self._queue and not self._granting:
+            self._granting = True
+            asyncio.get_running_loop().call_soon(self._grant)
+
+    def _grant(self) -> None:
+        for _ in range(min(TURNS_AT_ONCE, len(self._queue))):
+            self._queue.popitem(last=False)[0].set()
+        self._granting = bool(self._queue)
+        if self._granting:
+            asyncio.get_running_loop().call_soon(self._grant)
 
 
 class News(NamedTuple):
@@ -50,8 +81,9 @@ class News(NamedTuple):
 class Feed:
     """The last changes of one document. Places count the changes since the feed began."""
 
-    def __init__(self, etag: str) -> None:
+    def __init__(self, etag: str, turns: Turns) -> None:
         self.etag = etag
+        self.turns = turns
         self.gone = False
         self._changes: deque[Change] = deque()
         self._bytes = 0
@@ -74,18 +106,18 @@ class Feed:
         """The document changed; wakes all who follow."""
         self.etag = change.etag
         self._changes.append(change)
-        self._bytes += len(change.data)
+        self._bytes += len(change.event)
         while self._changes and (len(self._changes) > KEPT_CHANGES or self._bytes > KEPT_BYTES):
             oldest = self._changes.popleft()
-            self._bytes -= len(oldest.data)
+            self._bytes -= len(oldest.event)
             self._base = oldest.etag
             self._first += 1
-        self._wake()
+        self.turns.ask(self._waiting)
 
     def close(self) -> None:
         """There is no such storage any more; tells all who follow."""
         self.gone = True
-        self._wake()
+        self.turns.ask(self._waiting)
 
     def place_of(self, etag: str) -> int | None:
         """Where to go on with the document of this ETag; None when that is not known (any more)."""
@@ -101,29 +133,19 @@ class Feed:
         changes: list[Change] = []
         size = 0
         for change in islice(self._changes, place - self._first, None):
-            size += len(change.data)
+            size += len(change.event)
             if changes and size > NEWS_BYTES:
                 break
             changes.append(change)
         return News(changes, place + len(changes))
 
-    def wake(self, event: asyncio.Event) -> None:
-        """Sets this event whenever there is news, until `leave`."""
-        self._waiting.add(event)
+    def wake(self, follower: asyncio.Event) -> None:
+        """Sets this event in its turn whenever there is news, until `leave`."""
+        self._waiting.add(follower)
 
-    def leave(self, event: asyncio.Event) -> None:
+    def leave(self, follower: asyncio.Event) -> None:
         """This one follows no more."""
-        self._waiting.discard(event)
-
-    def _wake(self) -> None:
-        self._wake_some(list(self._waiting))
-
-    def _wake_some(self, waiting: list[asyncio.Event]) -> None:
-        """A few at a time, so that a thousand who then send do not hold up requests."""
-        for event in waiting[:WOKEN_AT_ONCE]:
-            event.set()
-        if len(waiting) > WOKEN_AT_ONCE:
-            asyncio.get_running_loop().call_soon(self._wake_some, waiting[WOKEN_AT_ONCE:])
+        self._waiting.discard(follower)
 
 
 class Step(NamedTuple):
@@ -138,6 +160,7 @@ class Events:
 
     def __init__(self) -> None:
         self._feeds: dict[str, Feed] = {}
+        self._turns = Turns()
 
     def feed(self, image_storage_id: str) -> Feed | None:
         """The feed of one storage."""
@@ -150,7 +173,7 @@ class Events:
         for image_storage_id, step in steps.items():
             feed = self._feeds.get(image_storage_id)
             if feed is None:
-                self._feeds[image_storage_id] = Feed(step.etag)
+                self._feeds[image_storage_id] = Feed(step.etag, self._turns)
             elif step.change is not None:
                 feed.add(step.change)
 
@@ -165,6 +188,7 @@ def steps(
         change = None
         if before is not None and before.etag != now.etag:
             old, new = former.storages[image_storage_id], truth.storages[image_storage_id]
-            change = Change(etag=now.etag, data=encode(difference(old.document, new.document)))
+            data = encode(difference(old.document, new.document))
+            change = Change(etag=now.etag, event=event("change", now.etag, data))
         found[image_storage_id] = Step(etag=now.etag, change=change)
     return found
