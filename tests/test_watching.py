@@ -9,7 +9,6 @@ import threading
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
-from hashlib import blake2b
 from io import BytesIO
 from time import monotonic
 
@@ -27,7 +26,7 @@ from storekeeper.document import ImageStorageInfo
 from storekeeper.errors import NotThere
 from storekeeper.manager import events as feeds
 from storekeeper.manager.manager import Manager
-from storekeeper.manager.published import ETAG_BYTES
+from storekeeper.manager.published import publish_storage
 from storekeeper.observation import Fact, Seen
 from storekeeper.report import Changes, changes
 from storekeeper.watching import Seen as Watched
@@ -187,8 +186,7 @@ class Follower:
         with Client(f"http://127.0.0.1:{self.port}") as client:
             for seen in watch(client, "s", self._wait):
                 self.seen = seen
-                body = msgspec.json.encode(seen.document)
-                assert blake2b(body, digest_size=ETAG_BYTES).hexdigest() == seen.etag
+                assert publish_storage(seen.document).etag == seen.etag
                 if seen.change is None:
                     self.fetched += 1
                 else:
