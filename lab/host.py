@@ -10,8 +10,9 @@ from lab import maps
 from lab.disks import OCFS2_CLUSTER, drive_id, qemu_disks
 from lab.errors import LabError
 from lab.guest import Guest, Kernel
-from lab.manager import STOREKEEPER, Manager
+from lab.manager import Manager
 from lab.scenario import DiskTable, ExportTable, FilesystemTable, MountTable, Scenario
+from lab.serving import STOREKEEPER
 
 CHECKOUT = Path(__file__).resolve().parents[1]
 AGENT_LOG = "/run/agent.log"

@@ -65,7 +65,7 @@ class Lab:
         for host in self.hosts.values():
             define_guests(self.scenario, host)
         self.say("made: images and guests")
-        self.manager.start()
+        self.manager.begin()
         for name in self.hosts:
             self._report(name)
         self.say(f"reporting to {self.manager.url}")

@@ -81,6 +81,8 @@ def _wrong(scenario: Scenario) -> Iterator[str]:
     for place, verbs in _verbs(scenario):
         for verb in verbs:
             yield from (f"{place}: {text}" for text in verb.wrong(scenario))
+    if scenario.manager.count < 1 or (scenario.manager.count > 1 and scenario.manager.database == "sqlite"):
+        yield "manager.count: several managers share a server; write database = 'postgresql', or 1"
     if not scenario.expected.documents:
         yield "expected.documents: is empty; name an image storage and the file of its document"
     for number, fault in enumerate(scenario.faults):

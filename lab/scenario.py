@@ -119,10 +119,11 @@ class GuestTable(Table):
 
 class ManagerTable(Table):
     """`[manager]`: time-outs and intervals, as the declaration's own table takes them. Its database is a
-    file, or a PostgreSQL of the lab's own.
+    file, or a PostgreSQL of the lab's own, which `count` managers behind one address may share.
     """
 
     database: Literal["sqlite", "postgresql"] = "sqlite"
+    count: int = 1
     host_timeout_s: float = 60
     probe_every_s: dict[str, float] = {}
 

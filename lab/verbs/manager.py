@@ -12,20 +12,31 @@ if TYPE_CHECKING:
     from lab.scenario import Scenario
 
 
-class KillManager(AnyVerb, tag="kill-manager"):
-    """The manager is killed."""
+class _OnManager(AnyVerb):
+    """A verb that happens to one of the managers, counted from 1."""
+
+    number: int = 1
+
+    def wrong(self, scenario: Scenario) -> Iterator[str]:
+        """There are not so many."""
+        if not 1 <= self.number <= scenario.manager.count:
+            yield f"there is no manager {self.number}; there are {scenario.manager.count}"
+
+
+class KillManager(_OnManager, tag="kill-manager"):
+    """A manager is killed."""
 
     def do(self, lab: Lab) -> None:
         """Sends it SIGKILL."""
-        lab.manager.kill()
+        lab.manager.kill(self.number - 1)
 
 
-class StartManager(AnyVerb, tag="start-manager"):
-    """The manager starts again, on its database."""
+class StartManager(_OnManager, tag="start-manager"):
+    """A manager starts again, on its database."""
 
     def do(self, lab: Lab) -> None:
         """Starts it and waits until it answers."""
-        lab.manager.start()
+        lab.manager.start(self.number - 1)
 
 
 class _OnDatabase(AnyVerb):

@@ -108,6 +108,8 @@ def test_the_verbs_of_a_fault_are_read_by_their_names() -> None:
         ('"beta:/b"', '"gamma:/b"', "gluster_volumes[0].bricks: there is no host 'gamma'"),
         ('host = "beta" }', 'host = "gamma" }', "faults[0].do: there is no host 'gamma'"),
         ('bricks = ["alpha:/data/b"] }', 'bricks = ["alpha:/c"] }', "there is no brick 'alpha:/c'"),
+        ('{ verb = "power-off", host = "beta" }', '{ verb = "kill-manager", number = 2 }', "no manager 2"),
+        ("[expected]", "[manager]\ncount = 2\n[expected]", "manager.count: several managers share a server"),
         ('{ verb = "power-off", host = "beta" }', '{ verb = "stop-database" }', "no database server"),
         (
             '{ verb = "power-off", host = "beta" }',
