@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import re
+import shlex
 from pathlib import Path
 from typing import get_args
 
+import click
 import msgspec
 import pytest
 
 from storekeeper import errors
+from storekeeper.cli import storekeeper
 from storekeeper.declaration_toml import load
 from storekeeper.document import (
     ExternalVolumeInfo,
@@ -33,6 +37,27 @@ SETTINGS = (
 
 def text(name: str) -> str:
     return (DOCS / name).read_text(encoding="utf-8")
+
+
+MANUALS = (DOCS.parent / "README.md", DOCS.parent / "CONTRIBUTING.md", *sorted(DOCS.glob("*.md")))
+# A line of a block that shows the command line; what follows ` #` is a remark, ` >` a file.
+SHOWN = re.compile(r"^ *(?:\$ )?(?:\.venv/bin/)?storekeeper (.*?)(?: +[#>].*)?$", re.MULTILINE)
+LINES = [line for manual in MANUALS for line in SHOWN.findall(manual.read_text(encoding="utf-8"))]
+
+
+@pytest.mark.parametrize("line", LINES)
+def test_every_command_that_is_shown_is_one(line: str) -> None:
+    command: click.Command | None = storekeeper
+    words = shlex.split(line)
+    while isinstance(command, click.Group):
+        command = command.get_command(click.Context(command), words.pop(0))
+    assert command is not None
+    command.make_context("storekeeper", words).close()
+
+
+def test_the_first_thing_to_read_shows_how_many_hosts_have_one_manager() -> None:
+    shown = SHOWN.findall((DOCS.parent / "README.md").read_text(encoding="utf-8"))
+    assert {"serve", "host add kvm2", "apply storages.toml"} <= set(shown)
 
 
 @pytest.mark.parametrize("source", SOURCES)
