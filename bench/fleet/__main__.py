@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import argparse
+import asyncio
 import logging
 import shutil
+import signal
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -32,6 +34,10 @@ async def measured(fleet: Fleet, churn: list[int], seconds: float) -> dict[str, 
     """Everything, in order, printed as it is known."""
     images = sum(len(storage.images) for storage in fleet.storages)
     found: dict[str, object] = {"images": images}
+    task = asyncio.current_task()
+    assert task is not None
+    # Whoever stops this stops the managers.
+    asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, task.cancel)
     async with fleet.running():
         first = await fleet.first_reports(TIMEOUT_S)
         found["first"] = first

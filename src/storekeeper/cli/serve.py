@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import sys
 from time import time
@@ -18,6 +19,9 @@ if TYPE_CHECKING:
 # A thread that merges or sorts 20,000 images gives way to requests after this, not after Python's 5 ms:
 # that halves the slowest per cent of the documents served meanwhile.
 SWITCH_S = 0.001
+# A million images are no garbage, and a search through all that is there holds up every request. The last:
+# it is made at the earliest after so many smaller ones.
+GC_THRESHOLDS = (50_000, 20, 100)
 
 
 @click.command()
@@ -45,6 +49,8 @@ def command(config: str | None) -> None:
         own = None if in_the_clear else channel(declaration, directory, time())
         log_to_stderr()
         sys.setswitchinterval(SWITCH_S)
+        gc.freeze()
+        gc.set_threshold(*GC_THRESHOLDS)
 
         async def answered(manager: Manager) -> None:
             left = manager.access.first_token(directory) if directory else None
