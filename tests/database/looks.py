@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from storekeeper.database import Store
-from storekeeper.database.steps import Applied, Forgotten, HostWrite, Kept, Mark
+from storekeeper.database.steps import Applied, Forgotten, HostWrite, Kept, Mark, Refused
 from storekeeper.merge.hosts import HostReport
 from storekeeper.merge.truth import HostView, Remembered
 from storekeeper.observation import Fault, Pool, Seen
@@ -45,3 +45,8 @@ def next_memory(key: str, store: Store, value: Remembered | None = None) -> dict
     """The same of one volume's memory."""
     known = store.memories([key]).get(key)
     return {key: Kept(known.step + 1 if known is not None else 1, value or Remembered())}
+
+
+def write(store: Store, *steps: Applied | Forgotten) -> None:
+    """Writes what nobody else has changed meanwhile."""
+    assert store.put([next_of(steps[0].host_id, store, *steps)], {}) == Refused()

@@ -48,7 +48,7 @@ def heard(told: Told, count: int) -> list[tuple[Subject, tuple[str, ...]]]:
     ("change", "said"),
     [
         (lambda store: store.declare(lambda _: NOW_KNOWN), ("declared", ())),
-        (lambda store: store.put_credential(CREDENTIAL), ("credentials", ())),
+        (lambda store: store.put_credential(CREDENTIAL, 1.0), ("credentials", ())),
         (lambda store: store.delete_credential("c1"), ("credentials", ())),
         (lambda store: store.put([next_of("h1", store), next_of("h2", store)], {}), ("hosts", ("h1", "h2"))),
         (lambda store: store.put([], next_memory("s/v", store)), ("memory", ("s/v",))),
@@ -81,7 +81,7 @@ def test_a_change_that_is_refused_is_not_told(postgresql: PostgresqlServer) -> N
         heard(told, 4)
         with pytest.raises(Conflict):
             other.declare(refuse)
-        other.put_credential(CREDENTIAL)
+        other.put_credential(CREDENTIAL, 1.0)
         assert heard(told, 1) == [("credentials", ())]
         other.close()
 
@@ -98,7 +98,7 @@ def test_of_a_write_only_what_was_written_is_told_and_nothing_where_nothing_was(
         heard(told, 4)
         other.put([late], {})
         other.put([late, early], {})
-        other.put_credential(CREDENTIAL)
+        other.put_credential(CREDENTIAL, 1.0)
         assert heard(told, 2) == [("hosts", ("h2",)), ("credentials", ())]
         other.close()
 
@@ -132,7 +132,7 @@ def test_what_somebody_else_says_on_the_same_channel_is_not_heeded(
         heard(told, 4)
         with psycopg.connect(url) as connection:
             connection.execute("SELECT pg_notify(%s, %s)", (CHANNEL, payload))
-        other.put_credential(CREDENTIAL)
+        other.put_credential(CREDENTIAL, 1.0)
         assert heard(told, 1) == [("credentials", ())]
         other.close()
 
@@ -151,5 +151,5 @@ def test_what_changed_while_the_server_could_not_be_heard_is_told_once_it_can() 
 def test_where_one_manager_only_has_the_database_there_is_nothing_to_wait_for() -> None:
     store = open_store("sqlite://")
     with listening(store) as told:
-        store.put_credential(CREDENTIAL)
+        store.put_credential(CREDENTIAL, 1.0)
     assert told.empty()

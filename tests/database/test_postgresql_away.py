@@ -41,7 +41,7 @@ def test_while_it_is_away_everything_says_so_and_afterwards_all_goes_on(server: 
         store.memory,
         store.credentials,
         store.declared,
-        lambda: store.put_credential(CREDENTIAL),
+        lambda: store.put_credential(CREDENTIAL, 1.0),
         lambda: store.delete_credential("c1"),
         lambda: store.declare(lambda _: Declared()),
     ):
@@ -60,7 +60,7 @@ def test_a_connection_that_died_unused_is_replaced_without_an_error(server: Post
     store = open_store(server.fresh())
     server.stop()
     server.start()
-    store.put_credential(CREDENTIAL)
+    store.put_credential(CREDENTIAL, 1.0)
     assert store.credentials() == [CREDENTIAL]
     store.close()
 

@@ -16,7 +16,8 @@ class Kept:
         self.asked += 1
         return list(self.rows.values())
 
-    def put_credential(self, credential: Credential) -> None:
+    def put_credential(self, credential: Credential, now: float) -> None:
+        assert credential.holds(now)
         self.rows[credential.credential_id] = credential
 
     def delete_credential(self, credential_id: str) -> bool:

@@ -162,9 +162,14 @@ class Store:
             rows = connection.execute(select(CREDENTIALS).order_by(*order)).mappings().all()
         return [Credential(**row) for row in rows]
 
-    def put_credential(self, credential: Credential) -> None:
-        """Keeps a credential, instead of an earlier one of the same id. On disk when this returns."""
+    def put_credential(self, credential: Credential, now: float) -> None:
+        """Keeps a credential, instead of an earlier one of the same id. On disk when this returns.
+
+        Forgets those that had expired well before `now`.
+        """
+        ends = CREDENTIALS.c.expires_at
         with self._writing(durable=True) as connection:
+            connection.execute(delete(CREDENTIALS).where(ends > 0, ends < now - EXPIRED_KEPT_S))
             put(connection, CREDENTIALS, [asdict(credential)])
             self._notify(connection, "credentials")
 

@@ -38,8 +38,8 @@ class CredentialStore(Protocol):
     def credentials(self) -> list[Credential]:
         """All of them."""
 
-    def put_credential(self, credential: Credential) -> None:
-        """Keeps one."""
+    def put_credential(self, credential: Credential, now: float) -> None:
+        """Keeps one, and may forget those that expired long before `now`."""
 
     def delete_credential(self, credential_id: str) -> bool:
         """Forgets one; True for the one caller that it was there for."""
@@ -179,7 +179,7 @@ class Access:
 
     def _put(self, credential: Credential) -> None:
         """With the lock held, as the next."""
-        self._store.put_credential(credential)
+        self._store.put_credential(credential, self._clock())
         self._keep([*self._known.values(), credential])
 
     def _delete(self, credential_id: str) -> bool:
