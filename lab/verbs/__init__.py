@@ -33,6 +33,7 @@ Verb = (
     | agents.SetClock
     | manager.KillManager
     | manager.StartManager
+    | manager.Wait
     | manager.StopDatabase
     | manager.StartDatabase
     | manager.HangDatabase

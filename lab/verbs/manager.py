@@ -1,7 +1,8 @@
-"""Verbs that happen to the manager and its database."""
+"""Verbs that happen to the manager and its database, and the one that lets time pass."""
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
@@ -37,6 +38,16 @@ class StartManager(_OnManager, tag="start-manager"):
     def do(self, lab: Lab) -> None:
         """Starts it and waits until it answers."""
         lab.manager.start(self.number - 1)
+
+
+class Wait(AnyVerb, tag="wait"):
+    """Nothing is done for some seconds: what is under way goes on."""
+
+    seconds: float
+
+    def do(self, lab: Lab) -> None:  # noqa: ARG002
+        """Waits."""
+        time.sleep(self.seconds)
 
 
 class _OnDatabase(AnyVerb):
