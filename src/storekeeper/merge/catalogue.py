@@ -21,7 +21,18 @@ from storekeeper.merge.images import Own, own
 from storekeeper.merge.owners import guests
 from storekeeper.merge.places import Places, Ref
 from storekeeper.merge.sharing import Family, copies_of_raw, shared_with
-from storekeeper.merge.shelves import NOTHING, Found, Keys, Shelf, differing, in_order, link, linked, names_of
+from storekeeper.merge.shelves import (
+    NOTHING,
+    Found,
+    Keys,
+    Shelf,
+    amended,
+    differing,
+    in_order,
+    link,
+    linked,
+    names_of,
+)
 from storekeeper.merge.truth import ImageTruth
 from storekeeper.observation import Image, Sharing
 
@@ -106,36 +117,37 @@ class _Update:
         others = linked(touched, former.files, shelf)
         link(shelf, changed, former.files, shelf.found.files)
         touched |= others | linked(touched, shelf.found.files, shelf)
+        with_parent: Keys = set()
+        with_unique_id: Keys = set()
+        maybe_copies: Keys = set()
         for key in in_order(touched, shelf.found.files):
-            self._own(volume_id, key, shelf)
+            now = self._own(volume_id, key, shelf)
+            if now is not None:
+                if now.parent_name:
+                    with_parent.add(key)
+                if now.header.unique_id:
+                    with_unique_id.add(key)
+                if now.may_be_copy:
+                    maybe_copies.add(key)
+        shelf.with_parent = amended(shelf.with_parent, touched, with_parent)
+        shelf.with_unique_id = amended(shelf.with_unique_id, touched, with_unique_id)
+        shelf.maybe_copies = amended(shelf.maybe_copies, touched, maybe_copies)
         self.touched[volume_id] = touched
 
-    def _own(self, volume_id: str, key: str, shelf: Shelf) -> None:
+    def _own(self, volume_id: str, key: str, shelf: Shelf) -> Own | None:
         image = shelf.found.files.get(key)
-        before = shelf.own.get(key)
-        if before is not None:
-            self._disown(key, before, shelf)
+        before = shelf.own.pop(key, None)
+        if before is not None and before.claims:
+            self._claim(before.claims, -1)
         if not isinstance(image, Image):
-            return
+            return None
         uses = shelf.found.uses.get(key, ())
         if shelf.hard_links and (names := names_of(shelf, image)):
             uses = tuple(sorted({use for name in names for use in shelf.found.uses.get(name, ())}))
         now = shelf.own[key] = own((volume_id, key), image, uses, self.now.places)
-        if now.parent_name:
-            shelf.with_parent.add(key)
-        if now.header.unique_id:
-            shelf.with_unique_id.add(key)
-        if now.may_be_copy:
-            shelf.maybe_copies.add(key)
         if now.claims:
             self._claim(now.claims, 1)
-
-    def _disown(self, key: str, before: Own, shelf: Shelf) -> None:
-        del shelf.own[key]
-        for keys in (shelf.with_parent, shelf.with_unique_id, shelf.maybe_copies):
-            keys.discard(key)
-        if before.claims:
-            self._claim(before.claims, -1)
+        return now
 
     def _claim(self, refs: Iterable[Ref], by: int) -> None:
         for ref in refs:
@@ -145,26 +157,29 @@ class _Update:
     # --- 2: what counts as an image --------------------------------------------------------------
 
     def _count(self, volume_id: str) -> None:
-        shelf, before = self.now.shelves[volume_id], self.former.shelves.get(volume_id)
-        counted_before = before.counted if before else set()
+        shelf = self.now.shelves[volume_id]
+        before = shelf.counted
         touched = self.touched[volume_id] | {key for where, key in self.claims_touched if where == volume_id}
-        shelf.counted -= shelf.copies
-        for key in in_order(touched, shelf.own):
-            known = shelf.own.get(key)
-            if known is not None and known.counts and not self._hidden(volume_id, key, known):
-                shelf.counted.add(key)
-            else:
-                shelf.counted.discard(key)
-        former_copies = shelf.copies
+        touched |= shelf.copies
+        counted = {
+            key
+            for key in in_order(touched, shelf.own)
+            if (known := shelf.own.get(key)) is not None
+            and known.counts
+            and not self._hidden(volume_id, key, known)
+        }
+        shelf.counted = amended(before, touched, counted)
         free = {key for key in shelf.maybe_copies if not self._hidden(volume_id, key, shelf.own[key])}
         shelf.copies = copies_of_raw(free, shelf.own, shelf.counted, shelf.found.sharing)
-        shelf.counted |= shelf.copies
-        touched = touched | former_copies | shelf.copies
-        self.joined_or_left[volume_id] = (touched & shelf.counted) ^ (touched & counted_before)
+        if shelf.copies:
+            shelf.counted |= shelf.copies
+            touched |= shelf.copies
+        self.joined_or_left[volume_id] = (touched & shelf.counted) ^ (touched & before)
 
     def _hidden(self, volume_id: str, key: str, known: Own) -> bool:
         """Whether a file is a part of another image. A guest's disk is none, nor is what has parts."""
-        return self.now.claimed.get((volume_id, key), 0) > 0 and not known.uses and not known.claims
+        claimed = bool(self.now.claimed) and self.now.claimed.get((volume_id, key), 0) > 0
+        return claimed and not known.uses and not known.claims
 
     # --- 3: parents by headers -------------------------------------------------------------------
 
@@ -172,7 +187,7 @@ class _Update:
         for volume_id, shelf in self.now.shelves.items():
             before = self.former.shelves.get(volume_id)
             dirty = self.touched[volume_id] | self.joined_or_left[volume_id]
-            dirty &= shelf.with_unique_id | (before.with_unique_id if before is not None else set())
+            dirty &= shelf.with_unique_id | (before.with_unique_id if before is not None else frozenset())
             for key in dirty:
                 ref = (volume_id, key)
                 if before is not None and key in before.counted:
@@ -192,9 +207,9 @@ class _Update:
         for volume_id, shelf in self.now.shelves.items():
             before = self.former.shelves.get(volume_id)
             dirty = self.touched[volume_id] | self.joined_or_left[volume_id]
-            dirty &= shelf.with_parent | (before.with_parent if before is not None else set())
+            dirty &= shelf.with_parent | (before.with_parent if before is not None else frozenset())
             if any(self.joined_or_left.values()) or self.ids_touched:
-                dirty |= {key for key in shelf.with_parent - dirty if self._may_mean_others(shelf.own[key])}
+                dirty |= self._may_mean_others(shelf, shelf.with_parent - dirty)
             for key in dirty:
                 ref = (volume_id, key)
                 parent = None
@@ -203,11 +218,17 @@ class _Update:
                 if parent is not None or ref not in self.now.by_extents:
                     self._reparent(ref, parent, by_extents=False)
 
-    def _may_mean_others(self, known: Own) -> bool:
-        """Whether what its header names as parent came or went."""
-        return known.parent_unique_id in self.ids_touched or any(
-            key in self.joined_or_left[volume_id] for volume_id, key in known.candidates
-        )
+    def _may_mean_others(self, shelf: Shelf, keys: Collection[str]) -> Keys:
+        """Those whose headers name as parent what came or went."""
+        if not keys:
+            return set()
+        moved = {(volume_id, key) for volume_id, keys in self.joined_or_left.items() for key in keys}
+        return {
+            key
+            for key in keys
+            if not moved.isdisjoint((known := shelf.own[key]).candidates)
+            or known.parent_unique_id in self.ids_touched
+        }
 
     def _reparent(self, ref: Ref, parent: Ref | None, *, by_extents: bool) -> None:
         if parent == self.now.parents.get(ref) and by_extents == (ref in self.now.by_extents):

@@ -41,16 +41,22 @@ class Shelf:
     def __init__(self, former: Shelf | None, found: Found) -> None:
         self.found = found
         self.own: dict[str, Own] = dict(former.own) if former else {}
-        self.name_of_inode: dict[int, str] = dict(former.name_of_inode) if former else {}
-        self.hard_links: dict[int, tuple[str, ...]] = dict(former.hard_links) if former else {}
-        self.with_parent: Keys = set(former.with_parent) if former else set()
-        self.with_unique_id: Keys = set(former.with_unique_id) if former else set()
-        self.maybe_copies: Keys = set(former.maybe_copies) if former else set()
+        self.truths: dict[str, ImageTruth] = dict(former.truths) if former else {}
+        # What seldom changes is the former one's until it does.
+        self.name_of_inode: Mapping[int, str] = former.name_of_inode if former else {}
+        self.hard_links: Mapping[int, tuple[str, ...]] = former.hard_links if former else {}
+        self.with_parent: frozenset[str] = former.with_parent if former else frozenset()
+        self.with_unique_id: frozenset[str] = former.with_unique_id if former else frozenset()
+        self.maybe_copies: frozenset[str] = former.maybe_copies if former else frozenset()
         self.copies: frozenset[str] = former.copies if former else frozenset()
-        self.counted: Keys = set(former.counted) if former else set()
+        self.counted: frozenset[str] = former.counted if former else frozenset()
         self.decided: dict[str, str] = dict(found.decided)
         self.first_seen: dict[str, float] = dict(found.first_seen)
-        self.truths: dict[str, ImageTruth] = dict(former.truths) if former else {}
+
+
+def amended(keys: frozenset[str], touched: Keys, holding: Keys) -> frozenset[str]:
+    """The keys, of the touched ones just those `holding`; the very same object when nothing changed."""
+    return keys if keys & touched == holding else keys - touched | holding
 
 
 def differing(old: Mapping[str, object], new: Mapping[str, object]) -> Keys:
@@ -85,23 +91,27 @@ def linked(keys: Keys, files: Mapping[str, Fact], shelf: Shelf) -> Keys:
 
 def link(shelf: Shelf, changed: Keys, before: Mapping[str, Fact], now: Mapping[str, Fact]) -> None:
     """Files the changed ones under their new inodes."""
-    for key in changed if before else ():
-        old, new = before.get(key), now.get(key)
-        if isinstance(old, Image) and not (isinstance(new, Image) and new.inode == old.inode):
-            _unlink(shelf, key, old.inode)
-    for key in in_order(changed, now):
-        new = now.get(key)
-        if isinstance(new, Image) and (inode := new.inode) > 0:
-            first = shelf.name_of_inode.setdefault(inode, key)
-            if first != key and key not in (names := shelf.hard_links.get(inode, (first,))):
-                shelf.hard_links[inode] = (*names, key)
+    moved = [key for key in in_order(changed, now) if _inode(before.get(key)) != _inode(now.get(key))]
+    if not moved:
+        return
+    names, links = dict(shelf.name_of_inode), dict(shelf.hard_links)
+    for key in moved if before else ():
+        if inode := _inode(before.get(key)):
+            left = tuple(name for name in links.pop(inode, (key,)) if name != key)
+            if left:
+                names[inode] = left[0]
+            else:
+                del names[inode]
+            if len(left) > 1:
+                links[inode] = left
+    for key in moved:
+        if inode := _inode(now.get(key)):
+            first = names.setdefault(inode, key)
+            if first != key:
+                links[inode] = (*links.get(inode, (first,)), key)
+    shelf.name_of_inode, shelf.hard_links = names, links
 
 
-def _unlink(shelf: Shelf, key: str, inode: int) -> None:
-    left = [name for name in shelf.hard_links.pop(inode, (key,)) if name != key]
-    if len(left) > 1:
-        shelf.hard_links[inode] = tuple(left)
-    if left:
-        shelf.name_of_inode[inode] = left[0]
-    else:
-        shelf.name_of_inode.pop(inode, None)
+def _inode(fact: Fact | None) -> int:
+    """The inode of an image; 0 of what is none, or whose inode is not known."""
+    return max(fact.inode, 0) if isinstance(fact, Image) else 0
