@@ -12,13 +12,12 @@ from lab.host import LabHost
 from lab.scenario import GlusterVolumeTable, Scenario
 
 # Nobody mends what the two sides of a split brain hold, and one brick is enough to write to.
-_UNHEALED = {
-    "cluster.quorum-type": "none",
-    "cluster.self-heal-daemon": "off",
-    "cluster.data-self-heal": "off",
-    "cluster.metadata-self-heal": "off",
-    "cluster.entry-self-heal": "off",
-}
+_UNHEALED = (
+    "cluster.quorum-type none cluster.self-heal-daemon off cluster.data-self-heal off "
+    "cluster.metadata-self-heal off cluster.entry-self-heal off"
+)
+# The daemon heals again; that clients do so too is only sooner.
+_HEALED = "cluster.quorum-type auto cluster.self-heal-daemon on"
 _TURN_S = 60.0
 _KEPT = "/run/brick.command"
 
@@ -69,7 +68,7 @@ def bricks_online(host: LabHost, volume: GlusterVolumeTable) -> set[str]:
 
 
 def gluster(host: LabHost, words: str) -> str:
-    """Runs the gluster tool on a host; what it printed. It waits for its turn where agents ask the cluster."""
+    """Runs the gluster tool on a host, in its turn where agents ask the cluster; what it printed."""
     deadline = time.monotonic() + _TURN_S
     while True:
         ran = host.guest.try_run(f"gluster --mode=script {words}", timeout_s=240)
@@ -86,9 +85,8 @@ def split(hosts: Mapping[str, LabHost], volume: GlusterVolumeTable, path: str, s
     `path` is where a host mounts it. All bricks but one side are killed, then that one and not the other:
     what is written meanwhile is on one brick alone.
     """
-    for option, value in _UNHEALED.items():
-        gluster(hosts[_host_of(sides[0])], f"volume set {volume.name} {option} {value}")
     first, second = sides
+    gluster(hosts[_host_of(first)], f"volume set {volume.name} {_UNHEALED}")
     for brick in volume.bricks:
         if brick != second:
             hosts[_host_of(brick)].run(_kill(brick, _KEPT))
@@ -105,8 +103,9 @@ def heal(host: LabHost, volume: GlusterVolumeTable, path: str, side: str) -> Non
 
     `path` is the file's in the volume.
     """
-    for option in _UNHEALED:
-        gluster(host, f"volume reset {volume.name} {option}")
+    # Where they did not come up after the split, the volume cannot be set.
+    start(host, volume)
+    gluster(host, f"volume set {volume.name} {_HEALED}")
     gluster(host, f"volume heal {volume.name} split-brain source-brick {side} {shlex.quote(path)}")
     gluster(host, f"volume heal {volume.name}")
     info = f"gluster --mode=script volume heal {volume.name} info"
