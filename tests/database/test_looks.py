@@ -11,6 +11,7 @@ import msgspec
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from msgspec.structs import replace
 from sqlalchemy import create_engine, update
 
 from storekeeper.credentials import Credential
@@ -204,9 +205,7 @@ def test_threads_share_a_store_even_one_in_memory() -> None:
 
     def busy(number: int) -> None:
         host_id = f"h{number}"
-        assert store.put(
-            [next_of(host_id, store, msgspec.structs.replace(applied, host_id=host_id))], {}
-        ) == (Refused())
+        write(store, replace(applied, host_id=host_id))
         credential = Credential(credential_id=host_id, kind="person", secret_hash=b"x", created_at=1.0)
         store.put_credential(credential, 1.0)
         assert len(store.stored().views[host_id].looks["guests", ""].seen.facts) == 500
