@@ -13,7 +13,7 @@ from msgspec.structs import replace
 
 from storekeeper.errors import FullReportNeeded, Refused, Superseded, UsageError
 from storekeeper.manager.reports import Greeting, Sequence, after, decoded, outdated, own, without
-from storekeeper.report import PROTOCOL, Report
+from storekeeper.report import PROTOCOL, Changes, Report
 from storekeeper.sources import SOURCES
 from tests.manager.agents import report, saw
 from tests.merge.builders import TIMED_OUT, external, host, image, look, mount, space
@@ -161,22 +161,29 @@ NOBODY: dict[tuple[str, str], str] = {}
 
 def test_what_a_host_sees_of_itself_and_where_it_is_to_look_is_its_own() -> None:
     sent = report(saw("disks", ""), saw(*IMAGES))
-    assert own(sent, {IMAGES}, set(), set(), NOBODY) == (sent.changes, [])
+    assert own(sent, {IMAGES}, set(), set(), NOBODY, {}) == (sent.changes, [])
 
 
-def test_a_volume_of_its_storage_is_its_own_while_no_other_host_looks_into_it() -> None:
+def test_a_volume_of_its_storage_is_its_own_until_another_host_has_looked_into_it_well() -> None:
     sent = report(saw(*IMAGES))
-    assert own(sent, set(), set(), {VOLUME.key}, NOBODY) == (sent.changes, [])
-    assert own(sent, set(), set(), {VOLUME.key}, {IMAGES: "h2"}) == ([], [IMAGES])
+
+    def then(*looks: Any) -> tuple[list[Changes], list[tuple[str, str]]]:
+        views = {"h2": host(*looks, name="h2")}
+        return own(sent, set(), {IMAGES}, {VOLUME.key}, {IMAGES: "h2"}, views)
+
+    assert own(sent, set(), set(), {VOLUME.key}, NOBODY, {}) == (sent.changes, [])
+    assert then() == (sent.changes, [])
+    assert then(look(*IMAGES, faults=[TIMED_OUT])) == (sent.changes, [])
+    assert then(look(*IMAGES)) == ([], [IMAGES])
 
 
 def test_where_it_is_to_look_no_more_is_left_out() -> None:
-    assert own(report(saw(*IMAGES)), set(), {IMAGES}, set(), NOBODY) == ([], [IMAGES])
+    assert own(report(saw(*IMAGES)), set(), {IMAGES}, set(), NOBODY, {}) == ([], [IMAGES])
 
 
 def test_a_volume_that_was_never_its_own_is_refused() -> None:
     with pytest.raises(Refused):
-        own(report(saw("disks", ""), saw(*IMAGES)), {("space", "s/other")}, set(), {"s/other"}, NOBODY)
+        own(report(saw("disks", ""), saw(*IMAGES)), {("space", "s/other")}, set(), {"s/other"}, NOBODY, {})
 
 
 # --- what they lead to --------------------------------------------------------------------------

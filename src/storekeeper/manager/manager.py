@@ -235,7 +235,7 @@ class Manager:
         given, scanners = self._scopes.given(report.host_id), self._scopes.scanners
         once = self._scopes.once(report.host_id) | view.looks.keys()
         linked = self._linked().get(report.host_id, frozenset())
-        taken, left = own(report, given, once, linked, scanners)
+        taken, left = own(report, given, once, linked, scanners, self._views)
         silent = now - view.reported_at >= self._file.host_timeout_s
         # What was left out would be missing from what later changes follow on.
         self._keep(self._dropped(after(view, taken, now), left), taken)

@@ -153,13 +153,14 @@ class Sequence:
 
 def own(
     report: Report, given: Collection[Key], once: Collection[Key], linked: Collection[str],
-    scanners: Mapping[Key, str],
+    scanners: Mapping[Key, str], views: Mapping[str, HostView],
 ) -> tuple[list[Changes], list[Key]]:  # fmt: skip
     """The changes to apply, and the keys of those to leave out: where the host is to look no more.
 
     `given`: where it is to look; `once`: where it looked before; `linked`: the keys of the volumes of its
     storages; `scanners`: who looks into each volume now. It may not have heard yet of what it is given no
-    more, and a manager that has just started may not know yet that it is to give it again.
+    more, and a manager that has just started may not know yet that it is to give it again. Until another
+    host has looked into a volume well, what this one saw there is all that is known.
 
     Raises:
         Refused: it tells of a scope that was never its own.
@@ -167,7 +168,8 @@ def own(
     taken, left = [], []
     for change in report.changes:
         key = (change.source, change.scope)
-        mine = change.scope in linked and scanners.get(key, report.host_id) == report.host_id
+        another = scanners.get(key, report.host_id) != report.host_id and _looked_well(key, scanners, views)
+        mine = change.scope in linked and not another
         if not change.scope or key in given or mine:
             taken.append(change)
         elif key in once or change.scope in linked:
@@ -213,8 +215,13 @@ def outdated(
     for key in view.looks:
         if not key[1] or key in given:
             continue
-        scanner = views.get(scanners.get(key, ""))
-        look = scanner.looks.get(key) if scanner is not None else None
-        if key[1] not in linked or (look is not None and look.seen.blind is None):
+        if key[1] not in linked or _looked_well(key, scanners, views):
             over.append(key)
     return over
+
+
+def _looked_well(key: Key, scanners: Mapping[Key, str], views: Mapping[str, HostView]) -> bool:
+    """Whether the host that looks into this volume now has seen what is in it."""
+    scanner = views.get(scanners.get(key, ""))
+    look = scanner.looks.get(key) if scanner is not None else None
+    return look is not None and look.seen.blind is None
