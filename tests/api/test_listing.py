@@ -126,6 +126,28 @@ def test_pages_of_any_rows_are_the_whole_cut_in_pieces(keys: list[Key], limit: i
     assert sorted((row.volume_id, row.image_id) for row in whole) == sorted(keys)
 
 
+def test_a_row_is_made_only_where_what_is_at_hand_does_not_tell() -> None:
+    made: list[Key] = []
+
+    def row_of(key: Key) -> ImageDetail:
+        made.append(key)
+        return msgspec.convert({**EMPTY, "image_id": key[0], "file_bytes": len(key[0])}, ImageDetail)
+
+    def ids_of(query_string: bytes) -> list[str]:
+        made.clear()
+        keys = [(name,) for name in ("a", "bb", "ccc", "dddd")]
+        rows = Rows(keys, ("image_id",), row_of, {"file_bytes": lambda key: len(key[0])})
+        return [row.image_id for row in page(rows, query(query_string, ImageDetail), query_string).rows]
+
+    assert ids_of(b"file_bytes=2&file_bytes=3") == ["bb", "ccc"]
+    assert made == [("bb",), ("ccc",)]
+    assert ids_of(b"sort=-file_bytes&limit=1") == ["dddd"]
+    assert made == [("dddd",)]
+    assert ids_of(b"file_bytes=2&kind=image") == ["bb"]
+    assert not ids_of(b"file_bytes=2&kind=clone")
+    assert ids_of(b"file_bytes=3&sort=kind") == ["ccc"]
+
+
 EMPTY = msgspec.json.decode(ask(create_app(StandIn()), f"{IMAGES}?limit=1").body)[0]
 
 

@@ -7,8 +7,9 @@ import math
 import pytest
 from msgspec.structs import replace
 
-from storekeeper.document import GlusterVolumeInfo
-from storekeeper.merge.details import image_details
+from storekeeper.document import GlusterVolumeInfo, ImageDetail
+from storekeeper.merge.details import image_detail
+from storekeeper.merge.truth import HostView
 from storekeeper.observation import UNKNOWN, Fault, Parent
 from storekeeper.sources import SOURCES
 from tests.merge.builders import (
@@ -117,13 +118,18 @@ def test_nothing_seen_never_changes_by_time() -> None:
     assert merged(declared(V)).valid_until == math.inf
 
 
+def details(view: HostView) -> list[ImageDetail]:
+    volume = merged(declared(V), view).storages["s"].volumes["v"]
+    return [image_detail(volume, volume.images[image_id]) for image_id in sorted(volume.images)]
+
+
 def test_details_tell_all_that_is_known_of_an_image() -> None:
     parent = Parent(names=("base",), format="raw")
     clone = image(
         "c", "qcow2", 4, parent=parent, modified_ns=int(NOW) * 10**9, faults=(Fault("io-error", "EIO"),)
     )
     view = host(spaced(V), images(V, clone, image("base", "raw")), sharing(V, ("c", "base", 4096)))
-    base, row = image_details(merged(declared(V), view).storages["s"])
+    base, row = details(view)
     assert (base.image_id, base.kind, base.parent_by) == ("base", "image", "")
     assert (row.kind, row.parent_image_id, row.parent_volume_id, row.parent_format, row.parent_by) == (
         "clone", "base", "v", "raw", "header")  # fmt: skip
@@ -134,7 +140,7 @@ def test_details_tell_all_that_is_known_of_an_image() -> None:
 
 def test_a_preallocated_image_is_not_thin() -> None:
     view = host(spaced(V), images(V, image("a", preallocated=True), image("b", allocated_bytes=10 * MIB)))
-    assert [row.thin for row in image_details(merged(declared(V), view).storages["s"])] == [False, False]
+    assert [row.thin for row in details(view)] == [False, False]
 
 
 def test_gluster_rows_speak_as_gluster_does() -> None:

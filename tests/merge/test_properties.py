@@ -12,7 +12,7 @@ from msgspec.structs import replace
 
 from storekeeper.document import ImageStorageInfo
 from storekeeper.merge import merge
-from storekeeper.merge.details import image_details
+from storekeeper.merge.details import AT_HAND, image_detail
 from storekeeper.merge.scopes import scopes
 from storekeeper.merge.truth import HostView, Look, Memory, Remembered
 from storekeeper.naming import escape
@@ -225,7 +225,13 @@ def test_no_observation_makes_the_merge_raise_and_every_truth_is_whole(
         assert all(each.size_mb >= 0 for each in row.images)
     for text in _texts(msgspec.to_builtins(storage.document)):
         assert all(character.isprintable() or character == "\u3000" for character in text), text
-    assert all(detail.kind in {"image", "clone"} for detail in image_details(storage))
+    for volume in storage.volumes.values():
+        for each in volume.images.values():
+            detail = msgspec.to_builtins(image_detail(volume, each))
+            assert detail["kind"] in {"image", "clone"}
+            for name, field_of in AT_HAND.items():
+                told = field_of(each)
+                assert detail[name] == (list(told) if isinstance(told, tuple) else told)
     scopes(DECLARED, seen, truth)
     msgspec.json.encode(storage.document)
 

@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import re
 from base64 import urlsafe_b64decode, urlsafe_b64encode
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from heapq import nlargest, nsmallest
+from operator import itemgetter
 from typing import Any, NamedTuple, get_type_hints
 from urllib.parse import parse_qsl, urlencode
 
@@ -103,11 +104,15 @@ def query(query_string: bytes, row: type[Struct], fields: tuple[str, ...] = ()) 
 
 
 class Rows(NamedTuple):
-    """What a list has: the keys of its rows, the fields that a key is made of, and a row from its key."""
+    """What a list has: the keys of its rows, the fields that a key is made of, and a row from its key.
+
+    `at_hand`: further fields that are known of a key without its row.
+    """
 
     keys: Iterable[Key]
     key_fields: tuple[str, ...]
     row_of: Callable[[Key], Struct]
+    at_hand: Mapping[str, Callable[[Key], Value | tuple[str, ...]]] = {}
 
 
 def page(rows: Rows, asked: Query, query_string: bytes) -> Page:
@@ -125,29 +130,35 @@ def page(rows: Rows, asked: Query, query_string: bytes) -> Page:
 
 def _places(rows: Rows, asked: Query) -> Iterator[Place]:
     after = asked.after
-    by_key = [
-        (rows.key_fields.index(name), asked.filters[name])
-        for name in asked.filters
-        if name in rows.key_fields
-    ]
-    by_row = [(name, wanted) for name, wanted in asked.filters.items() if name not in rows.key_fields]
-    for key in rows.keys:
-        if not all(key[index] in wanted for index, wanted in by_key):
-            continue
-        value: Value = ""
-        if by_row or asked.sort:
+    at_hand: dict[str, Callable[[Key], Any]] = dict(rows.at_hand)
+    at_hand.update((name, itemgetter(index)) for index, name in enumerate(rows.key_fields))
+    by_key = [(at_hand[name], wanted) for name, wanted in asked.filters.items() if name in at_hand]
+    by_row = [(name, wanted) for name, wanted in asked.filters.items() if name not in at_hand]
+    order = at_hand.get(asked.sort)
+    for key in _passing(rows.keys, by_key):
+        value: Value = order(key) if order else ""
+        if by_row or (asked.sort and not order):
             row = rows.row_of(key)
             if not all(_holds(getattr(row, name), wanted) for name, wanted in by_row):
                 continue
-            value = getattr(row, asked.sort) if asked.sort else ""
+            value = value if order or not asked.sort else getattr(row, asked.sort)
         place = (value, key)
         if after is None or (place < after if asked.descending else place > after):
             yield place
 
 
+def _passing(keys: Iterable[Key], filters: Iterable[tuple[Callable[[Key], Any], list[str]]]) -> Iterable[Key]:
+    """The keys that pass all filters; one after the other, so that the next sees only what is left."""
+    for field_of, wanted in filters:
+        keys = [key for key in keys if _holds(field_of(key), wanted)]
+    return keys
+
+
 def _holds(value: Any, wanted: list[str]) -> bool:
     """Whether a field has one of these values. Of a list: holds it, and `""` means the empty list."""
-    if isinstance(value, list):
+    if isinstance(value, str):
+        return value in wanted
+    if isinstance(value, list | tuple):
         if not value:
             return "" in wanted
         return any((item.code if isinstance(item, FaultDetail) else item) in wanted for item in value)

@@ -7,7 +7,8 @@ request holds the event loop.
 from __future__ import annotations
 
 import asyncio
-from typing import Any
+from collections.abc import Callable
+from typing import Any, TypeVar
 from urllib.parse import unquote
 
 from litestar import Controller, Request, get
@@ -32,13 +33,14 @@ from storekeeper.document import (
 )
 from storekeeper.errors import NoSuchObject, NotKnown, UsageError
 from storekeeper.manager.published import Published
-from storekeeper.merge.details import image_detail
-from storekeeper.merge.truth import StorageTruth, VolumeTruth
+from storekeeper.merge.details import AT_HAND, image_detail
+from storekeeper.merge.truth import ImageTruth, StorageTruth, VolumeTruth
 
 # What a client may rely on; only ever added to.
 CAPABILITIES = ["imagestorages", "images", "disks", "etag", "gzip", "zstd", "events"]
 
 Asked = Request[None, None, State]
+V = TypeVar("V")
 
 _BAD = error_of("The request cannot be meant")
 _UNKNOWN = error_of("There is no such object")
@@ -82,7 +84,11 @@ class ImageStorages(Controller):
             volume = volumes[key[0]]
             return image_detail(volume, volume.images[key[1]])
 
-        return await paged(request, ImageDetail, Rows(keys, ("volume_id", "image_id"), row_of))
+        def of_key(field_of: Callable[[ImageTruth], V]) -> Callable[[Key], V]:
+            return lambda key: field_of(volumes[key[0]].images[key[1]])
+
+        at_hand = {name: of_key(field_of) for name, field_of in AT_HAND.items()}
+        return await paged(request, ImageDetail, Rows(keys, ("volume_id", "image_id"), row_of, at_hand))
 
     @get("/{image_storage_id:str}/volumes/{volume_id:str}/images/{image_id:path}", responses=FAILURES)
     async def get_image(

@@ -2,21 +2,28 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Mapping
 
 from storekeeper.document import FaultDetail, ImageDetail
 from storekeeper.merge.freshness import rfc3339
-from storekeeper.merge.truth import ImageTruth, StorageTruth, VolumeTruth
+from storekeeper.merge.truth import ImageTruth, VolumeTruth
 from storekeeper.observation import UNKNOWN
 
 _NS = 1_000_000_000
 
 
-def image_details(storage: StorageTruth) -> Iterator[ImageDetail]:
-    """Every image and clone of a storage, by volume in the declared order, then by id."""
-    for volume in storage.volumes.values():
-        for image_id in sorted(volume.images):
-            yield image_detail(volume, volume.images[image_id])
+# Fields of a detail that are at hand: by these, many images are filtered and sorted without one of each.
+AT_HAND: Mapping[str, Callable[[ImageTruth], str | int | tuple[str, ...]]] = {
+    "kind": lambda truth: "image" if truth.parent is None else "clone",
+    "guests": lambda truth: truth.guests,
+    "format": lambda truth: truth.format,
+    "virtual_bytes": lambda truth: truth.size_bytes,
+    "file_bytes": lambda truth: truth.image.file_bytes,
+    "allocated_bytes": lambda truth: truth.image.allocated_bytes,
+    "parent_image_id": lambda truth: truth.parent[1] if truth.parent else "",
+    "parent_volume_id": lambda truth: truth.parent[0] if truth.parent else "",
+    "parent_by": lambda truth: truth.parent_by,
+}
 
 
 def image_detail(volume: VolumeTruth, truth: ImageTruth) -> ImageDetail:
