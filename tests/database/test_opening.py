@@ -7,19 +7,21 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from pathlib import Path
 
+import msgspec
 import pytest
 import sqlalchemy as sa
 from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
 
 from storekeeper.database import Store, open_store
+from storekeeper.database.steps import Kept
 from storekeeper.database.tables import METADATA
 from storekeeper.declaration import Declared, Host
 from storekeeper.errors import DeclarationError, NotKnown
-from storekeeper.merge.truth import HostView, Memory, Remembered
+from storekeeper.merge.truth import HostView, Remembered
 from storekeeper.observation import Fault
 from storekeeper.report import changes
-from tests.database.looks import pool, seen, told
+from tests.database.looks import pool, seen, told, write
 from tests.database.postgresql_server import PostgresqlServer
 
 RELEASED = Path(__file__).with_name("released_0_1.sql")
@@ -45,9 +47,11 @@ def check_what_0_1_knew(store: Store) -> None:
         faults=(Fault(code="timed-out", text="no answer"),),
     )
     view, _ = told(HostView(host_id="h1", looks={}), changes(None, look), 10.0)
-    assert store.views() == {"h1": view}
+    stored = store.stored()
+    assert stored.views == {"h1": view}
+    assert stored.marks == {}
     kept = Remembered(filesystem_id="uuid", is_mount_point=True, parents={"clone": "image"})
-    assert store.memory() == Memory(volumes={"s/v": kept})
+    assert stored.memory == {"s/v": Kept(1, kept)}
 
 
 def test_a_database_of_version_0_1_is_brought_up_to_date_with_all_it_knew(released: Path) -> None:
@@ -59,6 +63,46 @@ def test_a_database_of_version_0_1_is_brought_up_to_date_with_all_it_knew(releas
     check_what_0_1_knew(again)
     assert again.declared() == declared
     again.close()
+
+
+def remembering(released: Path, value: bytes) -> Store:
+    """The store that a database of version 0.1 with this memory becomes."""
+    with closing(sqlite3.connect(released)) as connection:
+        connection.execute("UPDATE memory SET value = ?", (value,))
+        connection.commit()
+    return open_store(f"sqlite:///{released}")
+
+
+def test_what_version_0_1_remembered_of_all_volumes_is_remembered_of_each(released: Path) -> None:
+    former = {
+        "filesystem_ids": {"s/v": "uuid", "s/w": ""},
+        "mount_points": ["s/v"],
+        "parents": {"s/x": {"clone": "image"}},
+        "first_seen": {"s/x": {"clone": 1.5}},
+        "spaces": {"s/w": [2, 1]},
+        "since": {"s/y": {"heal": 3.5}},
+    }
+    store = remembering(released, msgspec.msgpack.encode(former))
+    assert store.stored().memory == {
+        "s/v": Kept(1, Remembered(filesystem_id="uuid", is_mount_point=True)),
+        "s/w": Kept(1, Remembered(filesystem_id="", space=(2, 1))),
+        "s/x": Kept(1, Remembered(parents={"clone": "image"}, first_seen={"clone": 1.5})),
+        "s/y": Kept(1, Remembered(since={"heal": 3.5})),
+    }
+    store.close()
+
+
+@pytest.mark.parametrize(
+    "value", [b"", b"\xc1", b"\x93\x01\x02\x03", msgspec.msgpack.encode({"spaces": "?"})]
+)
+def test_a_memory_of_version_0_1_that_cannot_be_read_is_dropped_and_nothing_else(
+    released: Path, value: bytes
+) -> None:
+    store = remembering(released, value)
+    stored = store.stored()
+    assert stored.memory == {}
+    assert stored.views.keys() == {"h1"}
+    store.close()
 
 
 def test_a_migration_that_fails_half_way_leaves_the_database_as_it_was(released: Path) -> None:
@@ -79,7 +123,7 @@ def test_a_database_that_was_being_made_when_version_0_1_was_killed_is_made_whol
     with closing(sqlite3.connect(tmp_path / "s.db")) as connection:
         connection.execute("CREATE TABLE memory (id INTEGER PRIMARY KEY CHECK (id = 1), value BLOB NOT NULL)")
     store = open_store(f"sqlite:///{tmp_path}/s.db")
-    assert store.views() == {}
+    assert store.stored().views == {}
     store.close()
 
 
@@ -96,7 +140,7 @@ def test_managers_that_start_at_once_on_an_empty_database_all_open_it(url: str) 
     with ThreadPoolExecutor(4) as threads:
         stores = list(threads.map(open_store, [url] * 4))
     for store in stores:
-        assert store.views() == {}
+        assert store.stored().views == {}
         store.close()
 
 
@@ -117,7 +161,7 @@ def test_a_file_that_is_no_database_is_moved_aside_not_overwritten(tmp_path: Pat
         notes = b"not a database, but perhaps someone's notes %d" % number * 100
         (tmp_path / "s.db").write_bytes(notes)
         store = open_store(f"sqlite:///{tmp_path}/s.db")
-        assert store.views() == {}
+        assert store.stored().views == {}
         store.close()
         assert (tmp_path / name).read_bytes() == notes
 
@@ -127,13 +171,13 @@ def test_a_database_whose_pages_were_overwritten_is_moved_aside(tmp_path: Path) 
     store = open_store(url)
     look = seen(*(pool(f"pool {number}") for number in range(3000)))
     _, applied = told(HostView(host_id="h1", looks={}), changes(None, look), 1.0)
-    store.write([applied], None)
+    write(store, applied)
     store.close()
     content = (tmp_path / "s.db").read_bytes()
     broken = content[:4096] + b"\xa5" * (len(content) - 4096)
     (tmp_path / "s.db").write_bytes(broken)
     again = open_store(url)
-    assert again.views() == {}
+    assert again.stored().views == {}
     again.close()
     assert (tmp_path / "s.broken").read_bytes() == broken
 

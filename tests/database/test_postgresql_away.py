@@ -2,22 +2,27 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from threading import Event
 
 import pytest
 
 from storekeeper.credentials import Credential
 from storekeeper.database import open_store
-from storekeeper.database.store import whole
+from storekeeper.database.steps import HostWrite, Kept, Refused, whole
 from storekeeper.declaration import Declared, Host
 from storekeeper.errors import NotKnown, StoreError
-from storekeeper.merge.truth import HostView, Memory, Remembered
+from storekeeper.merge.truth import HostView, Remembered
+from storekeeper.observation import Pool
 from storekeeper.report import changes
-from tests.database.looks import pool, seen, told
+from tests.database.looks import mark, next_memory, next_of, pool, seen, told
 from tests.database.postgresql_server import PostgresqlServer, postgresql_server
 
 pytestmark = pytest.mark.needs("postgresql")
 
+EMPTY = HostView(host_id="h1", looks={})
 CREDENTIAL = Credential(credential_id="c1", kind="person", secret_hash=b"x", created_at=1.0)
 
 
@@ -30,15 +35,19 @@ def server() -> Iterator[PostgresqlServer]:
 
 def test_while_it_is_away_everything_says_so_and_afterwards_all_goes_on(server: PostgresqlServer) -> None:
     store = open_store(server.fresh())
-    view, first = told(HostView(host_id="h1", looks={}), changes(None, seen(pool("a"))), 1.0)
-    store.write([first], Memory(volumes={"s/v": Remembered(filesystem_id="uuid")}))
+    view, first = told(EMPTY, changes(None, seen(pool("a"))), 1.0)
+    memory = next_memory("s/v", store, Remembered(filesystem_id="uuid"))
+    store.put([next_of("h1", store, first)], memory)
     declared = store.declare(lambda _: Declared(hosts={"h1": Host(host_id="h1")}))
-    server.stop()
     view, second = told(view, changes(seen(pool("a")), seen(pool("a"), pool("b"))), 2.0)
+    following = next_of("h1", store, *whole([second]))
+    server.stop()
     for ask in (
-        lambda: store.write([second], None),
-        store.views,
-        store.memory,
+        lambda: store.put([following], {}),
+        lambda: store.since({"h1": 0}),
+        lambda: store.host("h1"),
+        lambda: store.memories(["s/v"]),
+        store.stored,
         store.credentials,
         store.declared,
         lambda: store.put_credential(CREDENTIAL, 1.0),
@@ -49,10 +58,45 @@ def test_while_it_is_away_everything_says_so_and_afterwards_all_goes_on(server: 
             ask()
     server.start()
     assert store.declared() == declared
-    assert store.memory().of("s/v").filesystem_id == "uuid"
+    assert store.memories(["s/v"]) == memory
     assert store.credentials() == []
-    store.write(whole([second]), None)
-    assert store.views() == {"h1": view}
+    assert store.put([following], {}) == Refused()
+    assert store.host("h1") == (view, following.mark)
+    store.close()
+
+
+@pytest.mark.parametrize("count", [3, 3_000])
+def test_a_write_in_which_it_goes_away_is_written_whole_or_not_at_all(
+    server: PostgresqlServer, count: int
+) -> None:
+    store = open_store(server.fresh())
+    begun = Event()
+
+    def write() -> None:
+        view = EMPTY
+        for number in itertools.count(1):
+            view, applied = told(
+                view, changes(None, seen(*(pool(f"{n}", f"{number}") for n in range(count)))), float(number)
+            )
+            store.put(
+                [HostWrite(mark=mark("h1", number), steps=[applied])],
+                {"s/v": Kept(number, Remembered(filesystem_id=f"{number}"))},
+            )
+            begun.set()
+
+    with ThreadPoolExecutor(1) as threads:
+        writing = threads.submit(write)
+        assert begun.wait(60)
+        server.stop()
+        with pytest.raises(StoreError, match="does not answer or cannot be written"):
+            writing.result()
+    server.start()
+    stored = store.stored()
+    (look,) = stored.views["h1"].looks.values()
+    facts = look.seen.facts.values()
+    assert len(facts) == count
+    assert {fact.target for fact in facts if isinstance(fact, Pool)} == {f"{stored.marks['h1'].step}"}
+    assert stored.memory["s/v"].step == stored.marks["h1"].step
     store.close()
 
 
