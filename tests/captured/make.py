@@ -4,9 +4,9 @@ Each machine is a folder beside this file: what `storekeeper capture` wrote ther
 `golden.json`, the documents of its storages. Making one anew overwrites both; `git diff` shows what changed.
 `--golden` writes only the documents anew, from the captures as they are.
 
-What the source `machine` reads (cpuinfo, meminfo, the kernel's release, QEMU's version) was not captured but put
-into these folders when the source came, from one host; so in `scsi-ocfs2`, a guest, it is not the guest's own.
-Made anew, they have it of themselves.
+What the source `machine` reads (cpuinfo, meminfo, the kernel's release, QEMU's version) was not captured but
+put into these folders when the source came, from one host; so in `scsi-ocfs2`, a guest, it is not the guest's
+own. Made anew, they have it of themselves.
 """
 
 from __future__ import annotations
