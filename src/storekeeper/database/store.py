@@ -16,7 +16,7 @@ from uuid import uuid4
 import msgspec
 import psycopg
 from msgspec.structs import asdict
-from sqlalchemy import Connection, Engine, Table, delete, func, select
+from sqlalchemy import Connection, Engine, Table, delete, extract, func, select
 from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 
 from storekeeper.credentials import Credential
@@ -132,6 +132,11 @@ class Store:
             self._notify(connection, "hosts", [each.mark.host_id for each in written])
         if volume_keys:
             self._notify(connection, "memory", volume_keys)
+
+    def time_s(self) -> float:
+        """Epoch seconds by the clock of PostgreSQL, which is the same for all managers on it."""
+        with self._reading() as connection:
+            return float(connection.execute(select(extract("epoch", func.clock_timestamp()))).scalar_one())
 
     # --- for one manager alone, until it uses the above -----------------------------------------
 
