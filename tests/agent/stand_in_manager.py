@@ -14,9 +14,9 @@ from aiohttp.test_utils import TestServer
 
 from storekeeper.document import ErrorMessage
 from storekeeper.errors import FullReportNeeded, NotAuthenticated, StorekeeperError
-from storekeeper.manager.reports import Sequence
 from storekeeper.merge.truth import HostView
 from storekeeper.report import Acknowledged, Report, Scopes, received
+from tests.manager.sequence import Sequence
 
 CREDENTIAL = "sk_agent_1_secret"
 JOIN_TOKEN = "sk_join_1_once"

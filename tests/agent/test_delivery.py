@@ -14,10 +14,10 @@ from storekeeper.agent.channel import Channel
 from storekeeper.agent.delivery import GATHER_S, LONGEST_PAUSE_S, Delivery, pause_s, slow_s
 from storekeeper.agent.outbox import Identity, Outbox
 from storekeeper.errors import FullReportNeeded, Incompatible, NotAuthenticated, NotKnown, Superseded
-from storekeeper.manager.reports import Sequence
 from storekeeper.observation import Fact, Pool
 from storekeeper.report import Changes
 from tests.agent.stand_in_manager import CREDENTIAL, StandInManager, Trouble, refusal
+from tests.manager.sequence import Sequence
 
 
 def look(*names: str) -> Changes:

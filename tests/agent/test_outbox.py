@@ -10,10 +10,10 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, 
 
 from storekeeper.agent.outbox import Identity, Outbox
 from storekeeper.errors import FullReportNeeded
-from storekeeper.manager.reports import Sequence
 from storekeeper.merge.truth import HostView
 from storekeeper.observation import Fact, Fault, Pool, Seen, Space
 from storekeeper.report import Acknowledged, Changes, Report, changes, hidden, received
+from tests.manager.sequence import Sequence
 
 POOLS = ("guests", "")
 VOLUME = ("images", "s/a")

@@ -16,13 +16,13 @@ from storekeeper.agent.delivery import LONGEST_PAUSE_S
 from storekeeper.agent.joining import StateDirectory
 from storekeeper.agent.reporting import told_pauses
 from storekeeper.errors import NotKnown, Refused
-from storekeeper.manager.reports import Sequence
 from storekeeper.merge.truth import HostView
 from storekeeper.observation import Space
 from storekeeper.report import Scopes
 from storekeeper.sources import SOURCES
 from storekeeper.sources.contract import Scope
 from tests.agent.stand_in_manager import JOIN_TOKEN, StandInManager, refusal
+from tests.manager.sequence import Sequence
 
 COMMAND = Path(sys.executable).with_name("storekeeper")
 

@@ -82,16 +82,29 @@ class Agent:
 
     def tells(self, manager: Manager, *, answer_arrives: bool = True) -> bool:
         """Whether all is told."""
-        sent = self.report()
         try:
-            manager.receive(sent, self.credential)
+            manager.receive(self.report(), self.credential)
         except FullReportNeeded:
-            if answer_arrives:
-                self.under_way, self.full = None, True
+            return self._is_to_tell_all(answer_arrives)
+        return self._is_acknowledged(answer_arrives)
+
+    async def tells_one_of_several(self, manager: Manager, *, answer_arrives: bool = True) -> bool:
+        """Whether all is told."""
+        try:
+            await manager.hear(self.report(), self.credential)
+        except FullReportNeeded:
+            return self._is_to_tell_all(answer_arrives)
+        return self._is_acknowledged(answer_arrives)
+
+    def _is_to_tell_all(self, answer_arrives: bool) -> bool:
+        if answer_arrives:
+            self.under_way, self.full = None, True
+        return False
+
+    def _is_acknowledged(self, answer_arrives: bool) -> bool:
+        if not answer_arrives or self.under_way is None:
             return False
-        if not answer_arrives:
-            return False
-        for change in sent.changes:
+        for change in self.under_way.changes:
             key = (change.source, change.scope)
             self.told[key] = retained(self.told.get(key), change)
         self.under_way, self.full = None, False

@@ -170,7 +170,7 @@ def test_a_database_that_is_away_costs_no_document_and_gets_it_all_later(
     async def scenario() -> None:
         desk = Desk()
         with monkeypatch.context() as patch:
-            patch.setattr(desk.store, "write", away)
+            patch.setattr(desk.store, "put", away)
             desk.tell_all(image("a.qcow2"))
             await desk.manager.publish()
             await desk.manager.write_behind()
@@ -178,8 +178,9 @@ def test_a_database_that_is_away_costs_no_document_and_gets_it_all_later(
             desk.tell("images", image("b.qcow2"))
             await desk.manager.write_behind()
         await desk.manager.write_behind()
-        assert desk.store.views() == {"h1": desk.manager.view("h1")}
-        assert desk.store.memory() == desk.manager.truth().memory
+        assert desk.store.stored().views == {"h1": desk.manager.view("h1")}
+        kept = {key: each.value for key, each in desk.store.stored().memory.items()}
+        assert kept == desk.manager.truth().memory.volumes
 
     run(scenario)
 

@@ -222,7 +222,7 @@ def test_a_host_that_another_machine_becomes_begins_anew() -> None:
     async def scenario() -> None:
         desk = Desk()
         desk.manager.receive(report(run=9), credential("h1"))
-        desk.manager.forget_agent("h1")
+        await desk.manager.forget_agent("h1")
         desk.manager.receive(report(run=1, machine_id="new"), credential("h1", "new"))
         assert desk.manager.host_reports()["h1"].machine_id == "new"
 
@@ -315,14 +315,14 @@ def test_what_is_declared_later_is_looked_at_and_what_no_more_is_forgotten() -> 
         await desk.manager.publish()
         assert desk.images("s2") == ["first"]
         await desk.manager.write_behind()
-        assert VOLUMES["h2"].key in {scope for _, scope in desk.store.views()["h2"].looks}
+        assert VOLUMES["h2"].key in {scope for _, scope in desk.store.stored().views["h2"].looks}
 
         desk.store.declare(lambda _: Declared(image_storages={"s1": storages["s1"]}))
         await desk.manager.redeclare()
         assert desk.manager.storages() == ("s1",)
         assert {scope for _, scope in desk.manager.view("h2").looks} == {""}
         await desk.manager.write_behind()
-        assert {scope for _, scope in desk.store.views()["h2"].looks} == {""}
+        assert {scope for _, scope in desk.store.stored().views["h2"].looks} == {""}
         # Its agent may not have heard yet: what it tells of the former volume is left out.
         agents[1].sees("images", VOLUMES["h2"].key, image("second"))
         assert agents[1].tells(desk.manager)

@@ -12,10 +12,16 @@ from hypothesis import strategies as st
 from msgspec.structs import replace
 
 from storekeeper.errors import FullReportNeeded, Refused, Superseded, UsageError
+<<<<<<< HEAD
 from storekeeper.manager.reports import Greeting, Sequence, after, decoded, outdated, own, without
 from storekeeper.report import PROTOCOL, Changes, Report
+=======
+from storekeeper.manager.reports import Greeting, after, decoded, outdated, own, without
+from storekeeper.report import PROTOCOL, Report
+>>>>>>> dd7e68c (squash)
 from storekeeper.sources import SOURCES
 from tests.manager.agents import report, saw
+from tests.manager.sequence import Sequence
 from tests.merge.builders import TIMED_OUT, external, host, image, look, mount, space
 
 VOLUME = external("v")
@@ -75,12 +81,6 @@ def test_one_run_in_two_boots_is_of_two_machines() -> None:
 def test_hosts_count_by_themselves() -> None:
     known = sequence(report(host_id="h1", run=9, number=9))
     assert known.is_new(report(host_id="h2"))
-
-
-def test_a_forgotten_host_begins_anew_with_any_run() -> None:
-    known = sequence(report(run=9))
-    known.forget("h1")
-    assert known.is_new(report(run=1))
 
 
 # --- what is in them ----------------------------------------------------------------------------

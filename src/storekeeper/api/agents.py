@@ -79,7 +79,7 @@ class Agents(Controller):
         body = await request.body()
         report = _report(body) if _small(body) else await asyncio.to_thread(_report, body)
         address = request.client.host if request.client is not None else ""
-        acknowledged = _manager(request).receive(report, credential, address)
+        acknowledged = await _manager(request).hear(report, credential, address)
         return response(answers.made(answers.encode(acknowledged)))
 
     @get("/scopes", responses={**FAILURES, 204: ResponseSpec(None, description="They are still the same")})
@@ -126,7 +126,7 @@ async def revoke_host(manager: Admits, host_id: str) -> None:
     for credential in manager.access.credentials():
         if credential.host_id == host_id:
             await asyncio.to_thread(manager.access.revoke, credential.credential_id)
-    manager.forget_agent(host_id)
+    await manager.forget_agent(host_id)
 
 
 async def _joined(manager: Hears, host_id: str, machine_id: str) -> Response[Joined]:

@@ -63,7 +63,7 @@ class Admits(Protocol):
     def access(self) -> Access:
         """The credentials that there are."""
 
-    def forget_agent(self, host_id: str) -> None:
+    async def forget_agent(self, host_id: str) -> None:
         """Another machine may be this host from now on, or none."""
 
 
@@ -86,7 +86,9 @@ class Hears(Admits, Protocol):
 
     fingerprint: str
 
-    def receive(self, report: Report | Greeting, credential: Credential, address: str = "") -> Acknowledged:
+    async def hear(
+        self, report: Report | Greeting, credential: Credential, address: str = ""
+    ) -> Acknowledged:
         """Applies a report, whole or not at all."""
 
     async def scopes_after(self, host_id: str, version: str, timeout_s: float) -> Scopes | None:

@@ -1,9 +1,9 @@
-"""Takes up what other managers on the same database declare, and whom they let in."""
+"""Takes up what other managers on the same database wrote."""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from contextlib import suppress
 from threading import Thread
 
@@ -15,31 +15,35 @@ from storekeeper.errors import StoreError
 
 log = structlog.get_logger()
 
+Ids = tuple[str, ...]
+Heed = Callable[[Ids], Awaitable[object]]
 
-async def follow(
-    store: Store, refresh: Callable[[], object], redeclare: Callable[[], Awaitable[object]]
-) -> None:
-    """Calls `refresh` (in a thread) when credentials changed and `redeclare` when declarations did.
 
-    Until cancelled. What cannot be read is heard of again once the database answers.
+async def follow(store: Store, heeds: Mapping[Subject, Heed]) -> None:
+    """Has each subject heeded, with the ids of what changed (none: it may be all), until cancelled.
+
+    What came meanwhile is heeded in one. What cannot be read is heard of again once the database answers.
     """
     loop = asyncio.get_running_loop()
-    heard: asyncio.Queue[Subject] = asyncio.Queue()
+    heard: dict[Subject, asyncio.Queue[Ids]] = {subject: asyncio.Queue() for subject in heeds}
 
-    def told(subject: Subject, _ids: tuple[str, ...]) -> None:
-        if subject not in {"credentials", "declared"}:
-            return
+    def told(subject: Subject, ids: Ids) -> None:
         # The listener ends with the store, which may be after the loop.
         with suppress(RuntimeError):
-            loop.call_soon_threadsafe(heard.put_nowait, subject)
+            loop.call_soon_threadsafe(heard[subject].put_nowait, ids)
 
     Thread(target=store.changes, args=(told,), name="changes", daemon=True).start()
+    async with asyncio.TaskGroup() as group:
+        for subject, heed in heeds.items():
+            group.create_task(_heed(subject, heard[subject], heed))
+
+
+async def _heed(subject: Subject, heard: asyncio.Queue[Ids], heed: Heed) -> None:
     while True:
-        subject = await heard.get()
+        news = [await heard.get()]
+        while not heard.empty():
+            news.append(heard.get_nowait())
         try:
-            if subject == "credentials":
-                await asyncio.to_thread(refresh)
-            else:
-                await redeclare()
+            await heed(() if () in news else tuple({each: None for ids in news for each in ids}))
         except StoreError as error:
             log.warning("not read", subject=subject, error=str(error))

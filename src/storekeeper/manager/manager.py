@@ -12,38 +12,36 @@ Order matters here. The invariants:
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from time import time
 
-import structlog
+from msgspec.structs import replace
 
 from storekeeper import __version__
 from storekeeper.credentials import Credential
 from storekeeper.database import Store
-from storekeeper.database.store import Applied, Forgotten, whole
+from storekeeper.database.listening import Subject
 from storekeeper.declaration import Declaration, Declared
 from storekeeper.declaration_changes import combined
-from storekeeper.errors import Incompatible, Refused, StoreError
 from storekeeper.manager.access import Access
 from storekeeper.manager.events import Events, steps
-from storekeeper.manager.following import follow
-from storekeeper.manager.hosts import HostReports
+from storekeeper.manager.following import Heed, Ids, follow
+from storekeeper.manager.hosts import host_reports
+from storekeeper.manager.ledger import Ledger, adopting
 from storekeeper.manager.published import Published, publish, published_anew
-from storekeeper.manager.reports import Greeting, Sequence, after, outdated, own, without
+from storekeeper.manager.receiving import Receiving, applied, forgotten
+from storekeeper.manager.reports import Greeting, outdated, without
 from storekeeper.manager.scoping import ScopesKept
+from storekeeper.manager.waiting import in_thread
 from storekeeper.merge.discovery import discover
 from storekeeper.merge.hosts import HostReport, Known
 from storekeeper.merge.scopes import scopes
-from storekeeper.merge.truth import HostView, Memory, Truth
-from storekeeper.report import PROTOCOL, Acknowledged, Changes, Report, Scopes, received
+from storekeeper.merge.truth import HostView, Truth
+from storekeeper.report import Acknowledged, Changes, Report, Scopes, received
 from storekeeper.sources.contract import Scope
 
 LONGEST_WAIT_S = 3600.0
-# The store is written behind the reports, in batches.
-WRITE_EVERY_S = 1.0
-
-log = structlog.get_logger()
 
 Rescope = Callable[[str, list[tuple[str, Scope]]], None]
 
@@ -78,19 +76,16 @@ class Manager:
         self._directories = directories
         self._clock = clock
         self._started_at = clock()
-        self._views = store.views()
-        self._truth = Truth(storages={}, memory=store.memory(), valid_until=0.0)
+        self._dirty = asyncio.Event()
+        self._ledger = Ledger(store, declaration.host_id, self._started_at, self._noticed)
+        self._truth = Truth(storages={}, memory=self._ledger.memory, valid_until=0.0)
         self._published: dict[str, Published] = {}
         self._listing = publish(b"[]")
-        self._dirty = asyncio.Event()
-        self._written_memory: Memory | None = self._truth.memory
-        self._unwritten: list[Applied | Forgotten] = []
-        self._remembers = any(view.looks for view in self._views.values())
+        self._remembers = any(view.looks for view in self._ledger.views.values())
         self._publishing = asyncio.Lock()
         self._declaring = asyncio.Lock()
-        self._sequence = Sequence()
-        self._hosts = HostReports(declaration.host_timeout_s)
         self._scopes = ScopesKept(declaration.host_timeout_s, declaration.every_s)
+        self._receiving = Receiving(self._ledger, self._scopes, self.host_ids, self._linked, clock)
         self.ready = False
         # SHA-256 of the certificate that clients are to pin, `sha256:HEX`; `""` without one.
         self.fingerprint = ""
@@ -117,20 +112,20 @@ class Manager:
 
     def view(self, host_id: str) -> HostView:
         """What a host has told so far."""
-        return self._views.get(host_id) or HostView(host_id=host_id, looks={})
+        return self._ledger.view(host_id)
 
     def views(self) -> Mapping[str, HostView]:
         """What every host has told so far."""
-        return self._views
+        return self._ledger.views
 
     def host_reports(self) -> Mapping[str, HostReport]:
         """What is known of the hosts that reported beside what they saw, by their ids."""
-        return self._hosts.now(self._clock())
+        return host_reports(self._ledger.marks, self._file.host_timeout_s, self._clock())
 
     def known(self) -> Known:
         """All that the states of hosts and guests follow from."""
         return Known(
-            declaration=self._declaration, views=self._views, reports=self.host_reports(),
+            declaration=self._declaration, views=self.views(), reports=self.host_reports(),
             started_at=self._started_at, now=self._clock(),
         )  # fmt: skip
 
@@ -160,50 +155,33 @@ class Manager:
 
     def apply(self, host_id: str, changes: Changes) -> None:
         """Applies what the agent inside this process saw."""
+        if self._ledger.superseded:
+            return
         now = self._clock()
         view = received(self.view(host_id), changes, now)
-        self._hosts.reported(HostReport(host_id=host_id, version=__version__, reported_at=now))
-        self._keep(view, [changes])
+        mark = self._ledger.mark(host_id)
+        said = replace(mark.report, version=__version__, reported_at=now, incompatible=False, error_msg="")
+        mark = replace(mark, report=said, inside=self._started_at)
+        self._ledger.keep(view, mark, [applied(view, changes)])
         self._dirty.set()
 
-    def receive(self, report: Report | Greeting, credential: Credential, address: str = "") -> Acknowledged:
-        """Applies one report of an agent, whole, or says why not and changes nothing of what is known.
+    async def hear(
+        self, report: Report | Greeting, credential: Credential, address: str = ""
+    ) -> Acknowledged:
+        """Receives a report of an agent, which may have reported to another manager before.
 
-        Raises:
-            Refused: it speaks of another host, or of one that is no more, or another machine sent it.
-            Incompatible: it is of another protocol.
-            FullReportNeeded: it follows on what is not known here.
-            Superseded: a later run of the agent reports already.
+        Raises: see `Receiving`.
         """
-        now, host_id = self._clock(), credential.host_id
-        if report.host_id != host_id:
-            raise Refused(f"This credential is of {host_id}'s agent; a host reports of itself only.")
-        if host_id not in self.host_ids():
-            raise Refused(f"{host_id} is declared no more; declare it: storekeeper host add {host_id}")
-        if isinstance(report, Greeting):
-            raise self._incompatible(report, address)
-        if credential.machine_id and report.machine_id != credential.machine_id:
-            raise self._claimed(host_id, address, now)
-        try:
-            new = self._sequence.is_new(report)
-        except Refused as error:
-            raise self._claimed(host_id, address, now) from error
-        if new:
-            self._take(report, now)
-            said = HostReport(
-                host_id=host_id, version=report.version, machine_id=report.machine_id,
-                boot_id=report.boot_id, reported_at=now, address=address,
-            )  # fmt: skip
-            self._hosts.reported(said)
-        scopes = self.scopes_of(host_id)
-        return Acknowledged(
-            run=report.run, number=report.number, scopes=scopes.version if scopes is not None else ""
-        )
+        return await self._receiving.hear(report, credential, address)
 
-    def forget_agent(self, host_id: str) -> None:
+    def receive(self, report: Report | Greeting, credential: Credential, address: str = "") -> Acknowledged:
+        """Receives a report of an agent that never reported elsewhere. Raises: see `Receiving`."""
+        return self._receiving.receive(report, credential, address)
+
+    async def forget_agent(self, host_id: str) -> None:
         """Another machine may be this host from now on, or none: its reports begin anew."""
-        self._sequence.forget(host_id)
-        self._hosts.forget(host_id)
+        self._ledger.begin_anew(host_id)
+        await self._ledger.written(host_id)
 
     async def declared(self) -> Declared:
         """What was declared through the API. Raises StoreError where the database does not answer."""
@@ -227,9 +205,10 @@ class Manager:
         """
         # One at a time: what was read first must not be taken up last.
         async with self._declaring:
-            self._declaration = combined(self._file, await asyncio.to_thread(self._store.declared))
+            self._declaration = combined(self._file, await in_thread(self._store.declared))
         await self.publish()
 
+<<<<<<< HEAD
     def _take(self, report: Report, now: float) -> None:
         view = self.view(report.host_id)
         given, scanners = self._scopes.given(report.host_id), self._scopes.scanners
@@ -241,6 +220,10 @@ class Manager:
         self._keep(self._dropped(after(view, taken, now), left), taken)
         self._sequence.applied(report)
         if taken or silent:
+=======
+    def _noticed(self, former: HostView, changed: bool) -> None:
+        if changed or self._clock() - former.reported_at >= self._file.host_timeout_s:
+>>>>>>> dd7e68c (squash)
             self._dirty.set()
 
     def _linked(self) -> Mapping[str, frozenset[str]]:
@@ -249,64 +232,50 @@ class Manager:
             self._links = (self._declaration, _linked(self._declaration))
         return self._links[1]
 
-    def _dropped(self, view: HostView, keys: Iterable[tuple[str, str]]) -> HostView:
-        """`view` without some of its looks, which the store forgets too."""
-        gone = [key for key in keys if key in view.looks]
-        self._unwritten += [Forgotten(host_id=view.host_id, source=key[0], scope=key[1]) for key in gone]
-        return without(view, gone) if gone else view
-
-    def _keep(self, view: HostView, taken: Iterable[Changes]) -> None:
-        self._views = {**self._views, view.host_id: view}
-        for changes in taken:
-            look = view.looks[changes.source, changes.scope]
-            self._unwritten.append(Applied(host_id=view.host_id, changes=changes, look=look))
-
-    def _incompatible(self, greeting: Greeting, address: str) -> Incompatible:
-        host_id = greeting.host_id
-        error = Incompatible(
-            f"The agent of {host_id} is version {greeting.version[:40]} with protocol {greeting.protocol}, "
-            f"this manager {__version__} with protocol {PROTOCOL}; install the same version on both."
-        )
-        said = HostReport(
-            host_id=host_id, version=greeting.version[:40], incompatible=True, error_msg=str(error),
-            address=address, reported_at=self._hosts.reported_at(host_id),
-        )  # fmt: skip
-        self._hosts.reported(said)
-        self._dirty.set()
-        return error
-
-    def _claimed(self, host_id: str, address: str, now: float) -> Refused:
-        text = (
-            f"Another machine{f' ({address})' if address else ''} claims to be {host_id}; stop its agent, or "
-            f"let the right one join anew: storekeeper host add {host_id}"
-        )
-        self._hosts.claimed(host_id, text, now)
-        self._dirty.set()
-        return Refused(text)
-
     # --- what it does ---------------------------------------------------------------------------
 
     async def run(self) -> None:
         """Publishes whenever a report came or time made the truth stale; writes behind. Until cancelled."""
         async with asyncio.TaskGroup() as group:
             group.create_task(self._publish_forever())
-            group.create_task(self._write_forever())
-            group.create_task(follow(self._store, self.access.refresh, self.redeclare))
+            group.create_task(self._ledger.run(lambda: self._truth.memory))
+            group.create_task(follow(self._store, self._heeds()))
+
+    def _heeds(self) -> dict[Subject, Heed]:
+        """What is done when other managers wrote something."""
+
+        async def credentials(_: Ids) -> None:
+            await in_thread(self.access.refresh)
+
+        async def declared(_: Ids) -> None:
+            await self.redeclare()
+
+        async def hosts(host_ids: Ids) -> None:
+            await self._ledger.catch_up(host_ids or self.host_ids())
+
+        async def memory(volume_keys: Ids) -> None:
+            everything = {key for keys in self._linked().values() for key in keys}
+            if await self._ledger.remember(volume_keys or everything):
+                self._dirty.set()
+
+        return {"credentials": credentials, "declared": declared, "hosts": hosts, "memory": memory}
 
     async def publish(self) -> None:
         """Merges what is known, publishes what changed, and says where to look from now on."""
         async with self._publishing:
             self._dirty.clear()
-            views, clock = self._views, self._clock()
+            views, clock, others = self.views(), self._clock(), self._ledger.others
             declaration = self._declaration = declared(self._declaration, views, self._directories)
             former, known = self._truth, self._published
+            memory = adopting(former.memory, others)
             truth, published, listing = await asyncio.to_thread(
-                published_anew, declaration, views, former, clock, known, self._listing
+                published_anew, declaration, views, former, memory, clock, known, self._listing
             )
             if published != known:
                 changed = await asyncio.to_thread(steps, former, truth, known, published)
                 self.events.add(changed)
             self._truth, self._published, self._listing = truth, published, listing
+            self._ledger.taken_up(others)
             wanted = await asyncio.to_thread(scopes, declaration, views, truth)
             self._scope(declaration, wanted)
             self.ready = self.ready or self._remembers or self._answered()
@@ -317,16 +286,18 @@ class Manager:
         if not declaration.found and host_id not in linked:
             wanted = {**wanted, host_id: []}
         self._scopes.keep(wanted)
-        self._rescope(host_id, wanted.get(host_id, []))
-        pruned = {}
-        for other, view in self._views.items():
+        self._rescope(host_id, [] if self._ledger.superseded else wanted.get(host_id, []))
+        now = self._clock()
+        for other, view in self.views().items():
+            silent = now - view.reported_at >= self._file.host_timeout_s
             # The agent in this process would not tell all anew where it is to look again.
-            if other != host_id:
+            if other != host_id and (silent or self._ledger.is_ours(other)):
                 given, volumes = self._scopes.given(other), linked.get(other, frozenset())
-                over = outdated(view, given, volumes, self._views, self._scopes.scanners)
+                over = outdated(view, given, volumes, self.views(), self._scopes.scanners)
                 self._scopes.over(other, over)
-                pruned[other] = self._dropped(view, over)
-        self._views = {**self._views, **pruned}
+                if over:
+                    steps = forgotten(other, over)
+                    self._ledger.keep(without(view, over), self._ledger.mark(other), steps)
 
     async def close(self) -> None:
         """Writes what is not written yet, and closes the store."""
@@ -341,24 +312,9 @@ class Manager:
                 async with asyncio.timeout(min(wait_s, LONGEST_WAIT_S)):
                     await self._dirty.wait()
 
-    async def _write_forever(self) -> None:
-        while True:
-            await asyncio.sleep(WRITE_EVERY_S)
-            await self.write_behind()
-
     async def write_behind(self) -> None:
         """Writes what was applied since the last time, in one transaction."""
-        applied, self._unwritten = self._unwritten, []
-        memory = self._truth.memory
-        if not applied and memory is self._written_memory:
-            return
-        try:
-            await asyncio.to_thread(self._store.write, applied, memory)
-            self._written_memory = memory
-        except StoreError as error:
-            # Tried again with the next: of each scope the last look, so that this does not grow.
-            self._unwritten = whole([*applied, *self._unwritten])
-            log.warning("not written", error=str(error))
+        await self._ledger.write(self._truth.memory)
 
 
 def _linked(declaration: Declaration) -> dict[str, frozenset[str]]:

@@ -22,7 +22,7 @@ from msgspec.structs import replace
 from storekeeper.declaration import Declaration
 from storekeeper.document import ImageStorageBasicInfo, ImageStorageInfo
 from storekeeper.merge import merge
-from storekeeper.merge.truth import HostView, Truth
+from storekeeper.merge.truth import HostView, Memory, Truth
 
 GZIP_LEVEL = 6
 ZSTD_LEVEL = 3
@@ -108,12 +108,16 @@ def published_anew(
     declaration: Declaration,
     views: Mapping[str, HostView],
     former: Truth,
+    memory: Memory,
     now: float,
     known: Mapping[str, Published],
     listing: Published,
 ) -> tuple[Truth, dict[str, Published], Published]:
-    """The truth of this moment and its bytes; bytes that did not change are the known ones."""
-    truth = merge(declaration, views, former.memory, now, former)
+    """The truth of this moment and its bytes; bytes that did not change are the known ones.
+
+    `memory`: that of `former`, with what other managers remembered first.
+    """
+    truth = merge(declaration, views, memory, now, former)
     fresh = {}
     for storage_id, storage in truth.storages.items():
         former_storage = former.storages.get(storage_id)

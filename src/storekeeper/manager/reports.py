@@ -13,6 +13,7 @@ from collections.abc import Collection, Mapping
 import msgspec
 from msgspec import Struct
 
+from storekeeper.database.steps import Mark
 from storekeeper.errors import FullReportNeeded, Refused, Superseded, UsageError
 from storekeeper.merge.truth import HostView
 from storekeeper.observation import (
@@ -107,48 +108,27 @@ def _check(report: Report) -> None:
                 raise UsageError("A look at a volume's space has a time that is none.")
 
 
-class _Last(Struct, frozen=True):
-    run: int
-    number: int
-    boot_id: str
+def is_new(report: Report, last: Mark) -> bool:
+    """Whether a report is to be applied now, where `last` is how far its host is known; False when it was.
 
-
-class Sequence:
-    """Which report of each host was applied last, since this manager started."""
-
-    def __init__(self) -> None:
-        self._last: dict[str, _Last] = {}
-
-    def is_new(self, report: Report) -> bool:
-        """Whether this report is to be applied now; False when it was already.
-
-        Raises:
-            FullReportNeeded: it follows on one that is not known here.
-            Superseded: a later run reports already.
-            Refused: a machine that was copied tells the same run.
-        """
-        last = self._last.get(report.host_id)
-        if last is None or report.run > last.run:
-            if not report.full:
-                raise FullReportNeeded("Nothing is known here of this run; tell everything.")
-            return True
-        if report.run < last.run:
-            raise Superseded(f"A later start of the agent of {report.host_id} reports already.")
-        if report.boot_id != last.boot_id:
-            raise Refused(f"Another machine reports as {report.host_id}, from the same state.")
-        if report.number <= last.number:
-            return False
-        if not report.full and report.number != last.number + 1:
-            raise FullReportNeeded(f"Report {last.number + 1} is missing; tell everything.")
+    Raises:
+        FullReportNeeded: it follows on one that is not known here.
+        Superseded: a later run reports already.
+        Refused: a machine that was copied tells the same run.
+    """
+    if report.run > last.run:
+        if not report.full:
+            raise FullReportNeeded("Nothing is known here of this run; tell everything.")
         return True
-
-    def applied(self, report: Report) -> None:
-        """This report is the last one now."""
-        self._last[report.host_id] = _Last(report.run, report.number, report.boot_id)
-
-    def forget(self, host_id: str) -> None:
-        """Whatever this host's next report is, it must be full."""
-        self._last.pop(host_id, None)
+    if report.run < last.run:
+        raise Superseded(f"A later start of the agent of {report.host_id} reports already.")
+    if report.boot_id != last.report.boot_id:
+        raise Refused(f"Another machine reports as {report.host_id}, from the same state.")
+    if report.number <= last.number:
+        return False
+    if not report.full and report.number != last.number + 1:
+        raise FullReportNeeded(f"Report {last.number + 1} is missing; tell everything.")
+    return True
 
 
 def own(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Coroutine
+from time import time
 
 import structlog
 
@@ -14,6 +15,7 @@ from storekeeper.declaration import Declaration
 from storekeeper.errors import HostError
 from storekeeper.host.real import RealHost
 from storekeeper.host.workers import Workers
+from storekeeper.manager.clock import SharedClock
 from storekeeper.manager.manager import Manager
 from storekeeper.merge.discovery import DEFAULT_DIRECTORY
 from storekeeper.report import Changes
@@ -44,6 +46,7 @@ class Station:
     def __init__(self, declaration: Declaration) -> None:
         self._host_id = declaration.host_id
         store = open_store(declaration.database)
+        self._clock = SharedClock(store) if store.shared else None
         self.workers = Workers()
         self.manager = Manager(
             declaration,
@@ -51,6 +54,7 @@ class Station:
             self._rescope,
             lambda: self.agent.answered,
             directories=image_directories(RealHost()),
+            clock=self._clock or time,
         )
         known = {key: look.seen for key, look in self.manager.view(self._host_id).looks.items()}
         self.agent = Agent(WorkerAsker(self.workers), self._deliver, paced(declaration.every_s), known)
@@ -61,6 +65,8 @@ class Station:
             group.create_task(self.manager.run(), name="manager")
             group.create_task(self.agent.heed(self.workers.hints), name="hints")
             group.create_task(self._ready_at_last(), name="ready")
+            if self._clock is not None:
+                group.create_task(self._clock.keep_right(), name="clock")
 
     async def close(self) -> None:
         """Ends all that was started, and writes what is not written."""

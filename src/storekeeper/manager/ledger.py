@@ -1,0 +1,333 @@
+"""What every host told and how far, and the database behind that, which other managers may share.
+
+The invariants:
+
+1. A host's view and its mark change together, on the event loop only.
+2. What is told here holds at once and is written soon after; nothing here waits for the database to hold.
+3. A mark's `step` is that of the host's row in the database which this view follows on. A write that follows
+   on another is refused; then the later report wins, whichever manager it came to.
+4. Nothing is taken from the database for a host of which something is still to be written: the write tells.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Collection, Iterable, Mapping
+from contextlib import suppress
+
+import structlog
+from msgspec.structs import replace
+
+from storekeeper.database import Store
+from storekeeper.database.steps import (
+    Applied,
+    Dropped,
+    Forgotten,
+    HostWrite,
+    Kept,
+    Logged,
+    Mark,
+    look_after,
+    whole,
+)
+from storekeeper.errors import FullReportNeeded, StoreError
+from storekeeper.manager.waiting import in_thread
+from storekeeper.merge.hosts import HostReport
+from storekeeper.merge.remembering import adopted
+from storekeeper.merge.truth import HostView, Memory, Remembered
+from storekeeper.report import changes
+
+# Written in batches: for one manager alone nobody waits; otherwise the others, and the agent, do.
+WRITE_EVERY_S = 1.0
+GATHER_S = 0.02
+# How long an agent waits for its report to be written. Unwritten it holds too, for as long as this manager.
+WRITTEN_WITHIN_S = 1.0
+
+Step = Applied | Forgotten
+
+log = structlog.get_logger()
+
+
+class Ledger:
+    """The views and marks of all hosts; what the merge remembers, as the database has it.
+
+    `own_host_id`: the host whose agent is inside this process, which started at `started_at`.
+    `noticed(former, changed)` is called whenever a host's view took the place of `former`.
+    """
+
+    def __init__(
+        self, store: Store, own_host_id: str, started_at: float, noticed: Callable[[HostView, bool], None]
+    ) -> None:
+        stored = store.stored()
+        self.views: Mapping[str, HostView] = {
+            host_id: _as_reported(view, stored.marks.get(host_id)) for host_id, view in stored.views.items()
+        }
+        self.memory = Memory(volumes={key: kept.value for key, kept in stored.memory.items()})
+        self.marks = dict(stored.marks)
+        # What other managers remembered first, to be taken up by the next merge.
+        self.others: dict[str, Remembered] = {}
+        self._store = store
+        self._own_host_id = own_host_id
+        self._started_at = started_at
+        self._noticed = noticed
+        self._kept = dict(stored.memory)
+        self._unwritten: dict[str, list[Step]] = {}
+        self._under_way: Mapping[str, list[Step]] = {}
+        self._behind: set[str] = set()
+        self._told_here: set[str] = set()
+        self._joined_anew: set[str] = set()
+        self._writing = asyncio.Lock()
+        self._due = asyncio.Event()
+        self._wrote = asyncio.Event()
+
+    # --- what is known --------------------------------------------------------------------------
+
+    def view(self, host_id: str) -> HostView:
+        """What a host has told so far."""
+        return self.views.get(host_id) or HostView(host_id=host_id, looks={})
+
+    def mark(self, host_id: str) -> Mark:
+        """How far that is."""
+        return self.marks.get(host_id) or Mark(host_id=host_id, report=HostReport(host_id=host_id))
+
+    def is_ours(self, host_id: str) -> bool:
+        """Whether this manager was the last that the host reported to; else another one looks after it."""
+        return not self._store.shared or host_id in self._told_here
+
+    def is_behind(self, host_id: str) -> bool:
+        """Whether another manager is known to know more of a host than is known here yet."""
+        return host_id in self._behind
+
+    @property
+    def superseded(self) -> bool:
+        """Whether a manager that started later tells, from inside, of the very host that this one is on."""
+        return self.mark(self._own_host_id).inside > self._started_at
+
+    # --- what is told here ----------------------------------------------------------------------
+
+    def keep(self, view: HostView, mark: Mark, steps: Collection[Step]) -> None:
+        """Holds from now on, and is written soon. `mark` without its `step`, which is known here."""
+        host_id = view.host_id
+        self._take(view, replace(mark, step=self.mark(host_id).step), bool(steps))
+        self._told_here.add(host_id)
+        self._unwritten.setdefault(host_id, []).extend(steps)
+        self._due.set()
+
+    def begin_anew(self, host_id: str) -> None:
+        """Another machine may be this host from now on, or none: whatever its next report is, it is new."""
+        self._joined_anew.add(host_id)
+        self.keep(self.view(host_id), Mark(host_id=host_id, report=HostReport(host_id=host_id)), [])
+
+    async def written(self, host_id: str) -> None:
+        """Waits until what was told of a host is where other managers see it, but not for long."""
+        with suppress(TimeoutError):
+            async with asyncio.timeout(WRITTEN_WITHIN_S):
+                while self._store.shared and self._is_waiting(host_id):
+                    await self._wrote.wait()
+
+    # --- what others are told -------------------------------------------------------------------
+
+    async def catch_up(self, host_ids: Iterable[str]) -> bool:
+        """Takes up what other managers wrote of these hosts; whether there was something.
+
+        Raises:
+            StoreError: the database does not answer.
+        """
+        if not self._store.shared:
+            return False
+        wanted = [host_id for host_id in host_ids if not self._is_waiting(host_id)]
+        before = {host_id: self.marks.get(host_id) for host_id in wanted}
+        steps = {host_id: self.mark(host_id).step for host_id in wanted if host_id not in self._behind}
+        news = await in_thread(self._store.since, steps) if steps else {}
+        for host_id, logged in news.items():
+            if not self._is_waiting(host_id):
+                self._follow(host_id, logged)
+        for host_id in self._behind.intersection(wanted):
+            await self._reread(host_id)
+        return any(self.marks.get(host_id) is not mark for host_id, mark in before.items())
+
+    async def remember(self, volume_keys: Iterable[str]) -> bool:
+        """Notes, for the next merge, what other managers remember of these volumes; whether that is new.
+
+        Raises:
+            StoreError: the database does not answer.
+        """
+        there = await in_thread(self._store.memories, tuple(volume_keys))
+        for key, kept in there.items():
+            self._note(key, kept)
+        return bool(self.others)
+
+    def taken_up(self, others: Mapping[str, Remembered]) -> None:
+        """The last merge began with these of `others`."""
+        self.others = {key: value for key, value in self.others.items() if others.get(key) is not value}
+
+    # --- writing --------------------------------------------------------------------------------
+
+    async def run(self, memory: Callable[[], Memory]) -> None:
+        """Writes behind, until cancelled. `memory`: that of the last truth."""
+        while True:
+            if self._store.shared:
+                with suppress(TimeoutError):
+                    async with asyncio.timeout(WRITE_EVERY_S):
+                        await self._due.wait()
+                await asyncio.sleep(GATHER_S)
+            else:
+                await asyncio.sleep(WRITE_EVERY_S)
+            if not await self.write(memory()):
+                await asyncio.sleep(WRITE_EVERY_S)
+
+    async def write(self, memory: Memory) -> bool:
+        """Writes what was told since the last time, in one transaction; whether that could be done."""
+        async with self._writing:
+            self._due.clear()
+            remembered = self._unwritten_memory(memory)
+            batch, self._unwritten = self._unwritten, {}
+            self._under_way = batch
+            marks = {host_id: self.mark(host_id) for host_id in batch}
+            hosts = [
+                HostWrite(mark=replace(mark, step=mark.step + 1), steps=batch[host_id])
+                for host_id, mark in marks.items()
+            ]
+            try:
+                if hosts or remembered:
+                    refused = await in_thread(self._store.put, hosts, remembered)
+                    self._under_way = {}
+                    self._kept |= {key: kept for key, kept in remembered.items() if key not in refused.memory}
+                    for key, theirs in refused.memory.items():
+                        self._note(key, theirs)
+                    for host_id in batch.keys() - refused.hosts.keys():
+                        self._count(host_id, marks[host_id].step + 1)
+                        self._joined_anew.discard(host_id)
+                    for host_id, mark in refused.hosts.items():
+                        await self._settle(host_id, mark)
+                for host_id in tuple(self._behind):
+                    await self._reread(host_id)
+            except StoreError as error:
+                # Tried again with the next: of each scope the last look, so that this does not grow.
+                for host_id, steps in self._under_way.items():
+                    self._unwritten[host_id] = whole([*steps, *self._unwritten.get(host_id, ())])
+                log.warning("not written", error=str(error))
+                return False
+            finally:
+                self._under_way = {}
+                wrote, self._wrote = self._wrote, asyncio.Event()
+                wrote.set()
+        return True
+
+    async def _settle(self, host_id: str, theirs: Mark | None) -> None:
+        """Another manager wrote of this host: the later report wins. Raises StoreError."""
+        if not self._is_later(self.mark(host_id), theirs):
+            self._unwritten.pop(host_id, None)
+            self._behind.add(host_id)
+            return
+        there, mark = await in_thread(self._store.host, host_id)
+        view = self.view(host_id)
+        self._count(host_id, mark.step if mark is not None else 0)
+        gone = there.looks.keys() - view.looks.keys() if there is not None else set()
+        self._unwritten[host_id] = [
+            *(Forgotten(host_id=host_id, source=source, scope=scope) for source, scope in sorted(gone)),
+            *(
+                Applied(host_id=host_id, changes=changes(None, look.seen), look=look)
+                for look in view.looks.values()
+            ),
+        ]
+        self._due.set()
+
+    def _is_later(self, ours: Mark, theirs: Mark | None) -> bool:
+        if theirs is None or ours.host_id in self._joined_anew:
+            return True
+        if ours.host_id == self._own_host_id and ours.inside == self._started_at:
+            return theirs.inside <= self._started_at
+        return (ours.run, ours.number) > (theirs.run, theirs.number)
+
+    def _unwritten_memory(self, memory: Memory) -> dict[str, Kept]:
+        rows = {}
+        for key, value in memory.volumes.items():
+            kept = self._kept.get(key)
+            if key in self.others or (kept is not None and kept.value is value):
+                continue
+            if kept is not None and kept.value == value:
+                self._kept[key] = Kept(kept.step, value)
+                continue
+            rows[key] = Kept(kept.step + 1 if kept is not None else 1, value)
+        return rows
+
+    # --- reading --------------------------------------------------------------------------------
+
+    def _follow(self, host_id: str, logged: Iterable[Logged]) -> None:
+        """Applies what another manager applied, as it did; where that cannot be, all is to be read."""
+        view, mark, changed = self.view(host_id), self.mark(host_id), False
+        for each in logged:
+            if each.mark.step <= mark.step:
+                continue
+            try:
+                view = _replayed(view, each, mark.step + 1)
+            except FullReportNeeded:
+                self._behind.add(host_id)
+                break
+            mark = each.mark
+            changed |= bool(each.steps)
+        if mark is not self.marks.get(host_id):
+            self._told_here.discard(host_id)
+            self._take(view, mark, changed)
+
+    async def _reread(self, host_id: str) -> None:
+        view, mark = await in_thread(self._store.host, host_id)
+        if self._is_waiting(host_id):
+            return
+        self._behind.discard(host_id)
+        if mark is not None and mark.step != self.mark(host_id).step:
+            self._told_here.discard(host_id)
+            self._take(_as_reported(view or HostView(host_id=host_id, looks={}), mark), mark, True)
+
+    def _note(self, key: str, theirs: Kept | None) -> None:
+        mine = self._kept.get(key)
+        if theirs is None:
+            self._kept.pop(key, None)
+        elif mine is None or theirs.step > mine.step:
+            self._kept[key] = theirs
+            self.others[key] = theirs.value
+
+    def _is_waiting(self, host_id: str) -> bool:
+        return host_id in self._unwritten or host_id in self._under_way
+
+    def _count(self, host_id: str, step: int) -> None:
+        self.marks[host_id] = replace(self.mark(host_id), step=step)
+
+    def _take(self, view: HostView, mark: Mark, changed: bool) -> None:
+        former = self.view(view.host_id)
+        self.marks[view.host_id] = mark
+        if view is not former:
+            self.views = {**self.views, view.host_id: view}
+        self._noticed(former, changed)
+
+
+def adopting(mine: Memory, others: Mapping[str, Remembered]) -> Memory:
+    """`mine` after other managers remembered something first; the very same where that changes nothing."""
+    volumes = dict(mine.volumes)
+    for key, theirs in others.items():
+        both = adopted(volumes.get(key), theirs)
+        volumes[key] = theirs if both == theirs and both is not volumes.get(key) else both
+    same = all(volumes[key] is mine.volumes.get(key) for key in others)
+    return mine if same else Memory(volumes=volumes)
+
+
+def _replayed(view: HostView, logged: Logged, step: int) -> HostView:
+    """`view` after one more step. Raises FullReportNeeded where that does not follow on it."""
+    if logged.steps is None or logged.mark.step != step:
+        raise FullReportNeeded("This is not the next step.")
+    looks = dict(view.looks)
+    for each in logged.steps:
+        if isinstance(each, Dropped):
+            looks.pop((each.source, each.scope), None)
+            continue
+        key = (each.changes.source, each.changes.scope)
+        former = looks.get(key)
+        if former is None and not each.changes.full:
+            raise FullReportNeeded("There is no look that this follows on.")
+        looks[key] = look_after(former, each)
+    return _as_reported(HostView(host_id=view.host_id, looks=looks), logged.mark)
+
+
+def _as_reported(view: HostView, mark: Mark | None) -> HostView:
+    return replace(view, reported_at=mark.report.reported_at) if mark is not None else view
