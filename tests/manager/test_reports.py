@@ -12,13 +12,8 @@ from hypothesis import strategies as st
 from msgspec.structs import replace
 
 from storekeeper.errors import FullReportNeeded, Refused, Superseded, UsageError
-<<<<<<< HEAD
-from storekeeper.manager.reports import Greeting, Sequence, after, decoded, outdated, own, without
-from storekeeper.report import PROTOCOL, Changes, Report
-=======
 from storekeeper.manager.reports import Greeting, after, decoded, outdated, own, without
-from storekeeper.report import PROTOCOL, Report
->>>>>>> dd7e68c (squash)
+from storekeeper.report import PROTOCOL, Changes, Report
 from storekeeper.sources import SOURCES
 from tests.manager.agents import report, saw
 from tests.manager.sequence import Sequence

@@ -208,22 +208,8 @@ class Manager:
             self._declaration = combined(self._file, await in_thread(self._store.declared))
         await self.publish()
 
-<<<<<<< HEAD
-    def _take(self, report: Report, now: float) -> None:
-        view = self.view(report.host_id)
-        given, scanners = self._scopes.given(report.host_id), self._scopes.scanners
-        once = self._scopes.once(report.host_id) | view.looks.keys()
-        linked = self._linked().get(report.host_id, frozenset())
-        taken, left = own(report, given, once, linked, scanners, self._views)
-        silent = now - view.reported_at >= self._file.host_timeout_s
-        # What was left out would be missing from what later changes follow on.
-        self._keep(self._dropped(after(view, taken, now), left), taken)
-        self._sequence.applied(report)
-        if taken or silent:
-=======
     def _noticed(self, former: HostView, changed: bool) -> None:
         if changed or self._clock() - former.reported_at >= self._file.host_timeout_s:
->>>>>>> dd7e68c (squash)
             self._dirty.set()
 
     def _linked(self) -> Mapping[str, frozenset[str]]:

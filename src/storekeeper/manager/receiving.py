@@ -101,7 +101,7 @@ class Receiving:
         given, scanners = self._scopes.given(host_id), self._scopes.scanners
         once = self._scopes.once(host_id) | view.looks.keys()
         linked = self._linked().get(host_id, frozenset())
-        taken, left = own(report, given, once, linked, scanners)
+        taken, left = own(report, given, once, linked, scanners, self._ledger.views)
         told = after(view, taken, now)
         # What was left out would be missing from what later changes follow on.
         gone = [key for key in left if key in told.looks]
