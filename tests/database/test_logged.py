@@ -145,6 +145,23 @@ def test_what_one_manager_applies_the_other_comes_to_know_exactly_and_so_does_on
                 assert manager.marks.get(name) == there
 
 
+@pytest.mark.parametrize("hides", ["a", "*"])
+def test_what_is_written_after_a_write_that_failed_the_other_comes_to_know_as_it_is(
+    shared_by_two: list[Store], hides: str
+) -> None:
+    """What a fault hides is kept as it was last seen, which here the other one did not hear of."""
+    first, second = (Manager(store) for store in shared_by_two)
+    view, applied = told(EMPTY, changes(None, seen(pool("a"), pool("b"))), 1.0)
+    write(first.store, applied)
+    second.catch_up("h1")
+    view, unheard = told(view, changes(seen(pool("a"), pool("b")), seen(pool("b"))), 2.0)
+    fault = Fault(code="io-error", text="unreadable", hides=hides)
+    view, hidden = told(view, changes(seen(pool("b")), seen(pool("b"), faults=(fault,))), 3.0)
+    write(first.store, *whole([unheard, hidden]))
+    second.catch_up("h1")
+    assert second.looks["h1"] == view.looks
+
+
 @pytest.fixture
 def shared_by_two(opened: Opened) -> list[Store]:
     return [opened(), opened()]
