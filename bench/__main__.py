@@ -7,7 +7,7 @@ import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from bench import running, scanning
+from bench import following, running, scanning
 from bench.floor import Floor
 from bench.table import Figure, show
 from bench.tree import make
@@ -32,6 +32,11 @@ def _running(root: Path, build: Path) -> Iterator[Figure]:
         yield running.change_to_document(root, server)
 
 
+def _following(root: Path, build: Path) -> Iterator[Figure]:
+    with running.serving(root, build, PORT) as server:
+        yield following.beside_followers(root, server)
+
+
 def _serving(root: Path, build: Path) -> Iterator[Figure]:
     small = build / "small"
     make(small, SMALL)
@@ -43,6 +48,7 @@ def _serving(root: Path, build: Path) -> Iterator[Figure]:
 PARTS: dict[str, Callable[[Path, Path], Iterator[Figure]]] = {
     "scanning": _scanning,
     "running": _running,
+    "following": _following,
     "serving": _serving,
 }
 
