@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from storekeeper import errors
+from storekeeper.host import files
 from storekeeper.host.real import RealHost
 from storekeeper.sources.contract import Host
 
@@ -82,6 +83,19 @@ def test_a_block_is_read_at_any_offset_past_the_cache_or_not(
 
 def test_an_uncached_read_of_an_empty_directory_claims_nothing(tmp_path: Path) -> None:
     HOST.read_uncached("/proc/self/fdinfo")
+
+
+def test_an_uncached_read_of_a_file_that_can_be_read_reads_the_device_too(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "disk").write_bytes(b"x" * 8192)
+    HOST.read_uncached(str(tmp_path))
+    monkeypatch.setattr(files, "_device_node", lambda number: f"{tmp_path}/none")
+    HOST.read_uncached(str(tmp_path))
+    (tmp_path / "device").mkdir()
+    monkeypatch.setattr(files, "_device_node", lambda number: f"{tmp_path}/device")
+    with pytest.raises(errors.Unreadable, match="device"):
+        HOST.read_uncached(str(tmp_path))
 
 
 def test_an_error_names_the_path_printably(tmp_path: Path) -> None:
