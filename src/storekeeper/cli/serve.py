@@ -19,9 +19,9 @@ if TYPE_CHECKING:
 # A thread that merges or sorts 20,000 images gives way to requests after this, not after Python's 5 ms:
 # that halves the slowest per cent of the documents served meanwhile.
 SWITCH_S = 0.001
-# A million images are no garbage, and a search through all that is there holds up every request. The last:
-# it is made at the earliest after so many smaller ones.
-GC_THRESHOLDS = (50_000, 20, 100)
+# A million images are no garbage, and looking for some among all of them holds up every request: that is done
+# seldom, and often only among what is new.
+GC_THRESHOLDS = (10_000, 100, 100)
 
 
 @click.command()
