@@ -12,11 +12,7 @@ from lab.host import LabHost
 from lab.scenario import GlusterVolumeTable, Scenario
 
 # Nobody mends what the two sides of a split brain hold, and one brick is enough to write to.
-_UNHEALED = (
-    "cluster.quorum-type none cluster.self-heal-daemon off cluster.data-self-heal off "
-    "cluster.metadata-self-heal off cluster.entry-self-heal off"
-)
-# The daemon heals again; that clients do so too is only sooner.
+_UNHEALED = "cluster.quorum-type none cluster.self-heal-daemon off"
 _HEALED = "cluster.quorum-type auto cluster.self-heal-daemon on"
 _TURN_S = 60.0
 _KEPT = "/run/brick.command"
