@@ -179,6 +179,22 @@ def test_a_filesystem_whose_identity_cannot_be_told_is_not_another_one() -> None
     assert two(well(), badly(filesystem_id="")) == ("ok", "")
 
 
+def test_a_kind_of_filesystem_that_has_no_identity_is_another_one() -> None:
+    tmpfs = mount("/v", "tmpfs", "tmpfs")
+    said = f"Another filesystem is at /v on h2, tmpfs instead of uuid-1, since {NOW_SHOWN}."
+    assert two(well(), badly(filesystem_id="", mount=tmpfs)) == ("degraded", said)
+    assert two(well(), badly(filesystem_id="", mount=mount("/v", "autofs", "systemd-1"))) == ("ok", "")
+
+
+@pytest.mark.parametrize("source", ["/dev/mapper/data", "UUID=uuid-1", "LABEL=data"])
+def test_what_is_mounted_from_no_device_is_not_the_declared_one(source: str) -> None:
+    volume = external(source=source)
+    seen = spaced(volume, filesystem_id="", mount=mount("/v", "tmpfs", "tmpfs"))
+    said = f"Instead of {source}, tmpfs is mounted at /v on h1 since {NOW_SHOWN}."
+    assert alone(volume, seen) == ("broken", said)
+    assert alone(volume, spaced(volume, mount=mount("/v", source="/dev/dm-3"))) == ("ok", "")
+
+
 def test_an_ocfs2_volume_must_lie_on_its_primary_disk() -> None:
     elsewhere = disks(disk(device_numbers=("8:32",)))
     assert alone(SAN, spaced(SAN), elsewhere)[0] == "broken"
@@ -192,6 +208,13 @@ def test_a_disk_gone_from_all_hosts_is_broken_and_from_some_degraded() -> None:
     with_disk = host(images(SAN), spaced(SAN), disks(disk()))
     assert alone(SAN, spaced(SAN), disks()) == ("broken", f"Its disk 35000 is not on h1 since {NOW_SHOWN}.")
     assert two(with_disk, gone, SAN) == ("degraded", f"Its disk 35000 is not on h2 since {NOW_SHOWN}.")
+
+
+def test_a_mount_that_hangs_because_its_disk_is_gone_is_broken_not_unknown() -> None:
+    hung = spaced(SAN, faults=[TIMED_OUT], good_at=NOW - 60)
+    assert alone(SAN, hung, disks()) == ("broken", f"Its disk 35000 is not on h1 since {MINUTE_AGO}.")
+    unheard = look("disks", "", at=NOW - 3600)
+    assert alone(SAN, hung, unheard)[0] == "unknown"
 
 
 def test_disks_that_could_not_be_listed_say_nothing_about_a_volume() -> None:

@@ -16,6 +16,7 @@ from storekeeper.merge.places import gluster_name, space
 from storekeeper.merge.truth import HostView, Look, Remembered
 from storekeeper.naming import escape
 from storekeeper.observation import Disk, Fault, Space
+from storekeeper.sources.space import IDENTIFIED
 
 # What may be wrong with a sight, worst first: the volume cannot be used there, or nothing is known of it.
 BAD = ("disk-gone", "io-error", "other-filesystem", "not-mounted", "absent", "read-only")
@@ -95,13 +96,16 @@ def sight(volume: Volume, view: HostView, expected: Expected, horizon: Horizon) 
     if not horizon.answered(look):
         return is_("stale", f"not looked at on {host}", look.at)
     if (fault := _hiding(look, volume)) is not None:
-        return is_(*_of_fault(volume, host, fault), look.good_at)
+        # Why it does not answer, where that is known, says more than that it does not.
+        return is_(*(_disk_gone(volume, view, horizon) or _of_fault(volume, host, fault)), look.good_at)
     if here is None:
         return is_("unseen", f"not looked at on {host} yet", 0.0)
-    code, text = place_trouble(volume, host, here, expected) or _disk_trouble(volume, view, here) or (
-        _health_trouble(volume, host, here) or ("", "")
-    )  # fmt: skip
-    return is_(code, text, look.at)
+    trouble = (
+        place_trouble(volume, host, here, expected)
+        or _disk_trouble(volume, view, here, horizon)
+        or _health_trouble(volume, host, here)
+    )
+    return is_(*(trouble or ("", "")), look.at)
 
 
 def _hiding(look: Look, volume: Volume) -> Fault | None:
@@ -135,6 +139,12 @@ def place_trouble(volume: Volume, host: str, here: Space, expected: Expected) ->
             f"another filesystem is at {place} on {host}, {here.filesystem_id} instead of "
             f"{expected.filesystem_id},",
         )
+    if expected.filesystem_id and mount is not None and mount.filesystem_type not in IDENTIFIED:
+        return (
+            "other-filesystem",
+            f"another filesystem is at {place} on {host}, {mount.filesystem_type} instead of "
+            f"{expected.filesystem_id},",
+        )
     return None
 
 
@@ -160,20 +170,32 @@ def _is_source(declared: str, here: Space) -> bool:
     wanted = escape(declared).rstrip("/")
     if wanted in {source.rstrip("/"), here.filesystem_id.rstrip("/")}:
         return True
+    if not source.startswith("/dev/"):
+        return False  # all that is declared otherwise names a device
     uuid = wanted.removeprefix("UUID=").removeprefix("/dev/disk/by-uuid/").strip('"')
     if uuid != wanted:
         return not here.filesystem_id or uuid.lower() == here.filesystem_id.lower()
     return wanted.startswith((*_TAGS, "/dev/disk/", "/dev/mapper/"))
 
 
-def _disk_trouble(volume: Volume, view: HostView, here: Space) -> tuple[str, str] | None:
+def _disk_gone(volume: Volume, view: HostView, horizon: Horizon) -> tuple[str, str] | None:
+    """Whether a host that tells its disks now does not have an OCFS2 volume's."""
+    look = view.looks.get(("disks", ""))
+    if volume.kind != "ocfs2" or look is None or look.seen.blind is not None or not horizon.answered(look):
+        return None
+    if disks_with_id(look, volume.primary_disk_id):
+        return None
+    return "disk-gone", f"its disk {volume.primary_disk_id} is not on {view.host_id}"
+
+
+def _disk_trouble(volume: Volume, view: HostView, here: Space, horizon: Horizon) -> tuple[str, str] | None:
     """An OCFS2 volume must lie on its primary disk, where this host's disks are known."""
     look = view.looks.get(("disks", ""))
     if volume.kind != "ocfs2" or look is None or look.seen.blind is not None:
         return None
+    if (gone := _disk_gone(volume, view, horizon)) is not None:
+        return gone
     disks = disks_with_id(look, volume.primary_disk_id)
-    if not disks:
-        return "disk-gone", f"its disk {volume.primary_disk_id} is not on {view.host_id}"
     numbers = {number for disk in disks for number in disk.device_numbers}
     number = here.device_number or (here.mount.device_number if here.mount is not None else "")
     if numbers and number and number not in numbers:
