@@ -44,6 +44,8 @@ _SUPERBLOCKS = {
     "btrfs": _Superblock(65536, 64, b"_BHRfS_M", 32),
 }
 _SUPERBLOCK_BYTES = 1024
+# Filesystems that have an identity; and what waits to mount one, which tells nothing of it.
+IDENTIFIED = frozenset({*_NFS, *_CIFS, *_SUPERBLOCKS, GLUSTER, "ocfs2", "autofs"})
 
 
 def probe(host: Host, scope: Scope, last: Seen | None) -> Seen:  # noqa: ARG001
