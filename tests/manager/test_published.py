@@ -81,15 +81,15 @@ def test_an_image_that_comes_leaves_those_after_it_in_their_pieces() -> None:
     assert sum(piece.digest not in known for piece in after.pieces.values()) <= 2
 
 
-def test_what_was_asked_for_compressed_is_compressed_ahead_from_then_on() -> None:
+def test_an_encoding_is_made_ahead_where_the_former_document_was_asked_for_in_it() -> None:
     first = publish_storage(document(volume("v", {"a": 1}, [], "")))
     second = publish_storage(document(volume("v", {"a": 2}, [], "")), first)
-    assert first.compressed == second.compressed == frozenset()
+    assert first.made == second.made == frozenset()
     assert second.gzip
     third = publish_storage(document(volume("v", {"a": 3}, [], "")), second)
     fourth = publish_storage(document(volume("v", {"a": 4}, [], "")), third)
-    assert third.compressed == {"gzip"}
-    assert fourth.compressed == frozenset()
+    assert third.made == {"gzip"}
+    assert fourth.made == frozenset()
 
 
 def test_a_document_that_is_the_same_is_the_former_one() -> None:

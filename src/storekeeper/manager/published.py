@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import struct
 import zlib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from hashlib import blake2b
 from operator import attrgetter
 from typing import Any, Literal
@@ -38,7 +38,7 @@ _EMPTY = b'"images":[],"clones":[]'
 
 encode = msgspec.json.Encoder().encode
 
-Compressed = Literal["gzip", "zstd"]
+Encoding = Literal["identity", "gzip", "zstd"]
 
 _image_id: Callable[[Any], str] = attrgetter("image_id")
 _clone_id: Callable[[Any], str] = attrgetter("clone_id")
@@ -50,7 +50,7 @@ class Piece:
     __slots__ = ("_deflated", "digest", "rows", "text")
 
     def __init__(self, text: bytes, rows: Sequence[object] = ()) -> None:
-        self.text: bytes | memoryview = text
+        self.text = text
         self.rows = rows
         self.digest = blake2b(text, digest_size=ETAG_BYTES).digest()
         self._deflated: bytes | None = None
@@ -66,20 +66,24 @@ class Piece:
 class Published:
     """One document in every encoding. `etag`: hex, without quotes and without the encoding's suffix.
 
-    It is compressed when that is first asked for, and ahead where the document before it was asked for so:
+    An encoding is made when it is first asked for, and ahead where the document before it was asked for so:
     most changes of many storages are fetched by nobody.
     """
 
-    def __init__(self, identity: bytes, etag: str, pieces: Mapping[object, Piece]) -> None:
-        self.identity = identity
+    def __init__(self, etag: str, pieces: Mapping[object, Piece]) -> None:
         self.etag = etag
         self.pieces = pieces
-        self._asked: set[Compressed] = set()
-        self._bytes: dict[Compressed, bytes] = {}
+        self._asked: set[Encoding] = set()
+        self._made: dict[Encoding, bytes] = {}
+
+    @property
+    def identity(self) -> bytes:
+        """The document itself; to join the pieces of 20,000 images takes 0.3 ms."""
+        return self._as("identity")
 
     @property
     def gzip(self) -> bytes:
-        """As RFC 1952 has it; only pieces that were never asked for take time, 70 us each."""
+        """As RFC 1952 has it; a piece that was never asked for takes 70 us, and there are few."""
         return self._as("gzip")
 
     @property
@@ -88,33 +92,42 @@ class Published:
         return self._as("zstd")
 
     @property
-    def compressed(self) -> frozenset[Compressed]:
+    def made(self) -> frozenset[Encoding]:
         """The encodings that are there already."""
-        return frozenset(self._bytes)
+        return frozenset(self._made)
 
     def follow(self, former: Published) -> None:
-        """Compresses ahead what was asked for of the former document."""
+        """Makes ahead what was asked for of the former document."""
         for encoding in former._asked:
-            self._bytes[encoding] = _COMPRESSORS[encoding](self)
+            self._made[encoding] = _MAKERS[encoding](self.pieces.values())
 
-    def _as(self, encoding: Compressed) -> bytes:
+    def _as(self, encoding: Encoding) -> bytes:
         self._asked.add(encoding)
-        if encoding not in self._bytes:
-            self._bytes[encoding] = _COMPRESSORS[encoding](self)
-        return self._bytes[encoding]
+        if encoding not in self._made:
+            self._made[encoding] = _MAKERS[encoding](self.pieces.values())
+        return self._made[encoding]
 
 
-def _gzip(document: Published) -> bytes:
-    deflated = [piece.deflated() for piece in document.pieces.values()]
-    check = struct.pack("<II", zlib.crc32(document.identity), len(document.identity) & 0xFFFFFFFF)
-    return b"".join([_GZIP_HEAD, *deflated, _DEFLATE_END, check])
+def _identity(pieces: Collection[Piece]) -> bytes:
+    return b"".join([piece.text for piece in pieces])
 
 
-def _zstd(document: Published) -> bytes:
-    return zstandard.ZstdCompressor(level=ZSTD_LEVEL).compress(document.identity)
+def _gzip(pieces: Collection[Piece]) -> bytes:
+    check, size = 0, 0
+    for piece in pieces:
+        check = zlib.crc32(piece.text, check)
+        size += len(piece.text)
+    deflated = [piece.deflated() for piece in pieces]
+    return b"".join([_GZIP_HEAD, *deflated, _DEFLATE_END, struct.pack("<II", check, size & 0xFFFFFFFF)])
 
 
-_COMPRESSORS: dict[Compressed, Callable[[Published], bytes]] = {"gzip": _gzip, "zstd": _zstd}
+def _zstd(pieces: Collection[Piece]) -> bytes:
+    return zstandard.ZstdCompressor(level=ZSTD_LEVEL).compress(_identity(pieces))
+
+
+_MAKERS: dict[Encoding, Callable[[Collection[Piece]], bytes]] = {
+    "identity": _identity, "gzip": _gzip, "zstd": _zstd,
+}  # fmt: skip
 
 
 def publish(document: bytes) -> Published:
@@ -181,7 +194,8 @@ def published_anew(
         for storage_id, storage in truth.storages.items()
     ]
     text = encode(rows)
-    return truth, fresh, listing if listing.identity == text else publish(text)
+    now_listed = publish(text)
+    return truth, fresh, listing if listing.etag == now_listed.etag else now_listed
 
 
 class _Making:
@@ -220,13 +234,7 @@ class _Making:
         etag = blake2b(digests, digest_size=ETAG_BYTES).hexdigest()
         if former is not None and former.etag == etag:
             return former
-        identity = b"".join([piece.text for piece in self._pieces.values()])
-        whole, end = memoryview(identity), 0
-        for piece in self._pieces.values():
-            # A part of the document, so that nothing is kept twice.
-            begin, end = end, end + len(piece.text)
-            piece.text = whole[begin:end]
-        now = Published(identity, etag, self._pieces)
+        now = Published(etag, self._pieces)
         if former is not None:
             now.follow(former)
         return now
