@@ -24,23 +24,14 @@ from storekeeper.database.listening import Subject, Told, listen, notify
 from storekeeper.database.looks import views, write_steps
 from storekeeper.database.rows import is_shared, put
 from storekeeper.database.sharing import log, prune, put_marks, put_memory, read_marks, read_memory, since
-from storekeeper.database.steps import (
-    Applied,
-    Forgotten,
-    HostWrite,
-    Kept,
-    Logged,
-    Mark,
-    Refused,
-    Stored,
-    whole,
-)
-from storekeeper.database.tables import CREDENTIALS, HOSTS, IMAGE_STORAGES, MEMORY
+from storekeeper.database.steps import HostWrite, Kept, Logged, Mark, Refused, Stored
+from storekeeper.database.tables import CREDENTIALS, HOSTS, IMAGE_STORAGES
 from storekeeper.declaration import Declared, Host, ImageStorage
 from storekeeper.errors import StoreError
-from storekeeper.merge.truth import HostView, Memory
+from storekeeper.merge.truth import HostView
 
-# Execution option of a writing transaction: whether it must survive a power cut.
+# Execution option of a writing transaction: whether it must survive a power cut. In PostgreSQL each does:
+# were a step lost, its number would be given again, and who followed on the first would not see the second.
 DURABLE = "storekeeper_durable"
 # Held by whoever changes what is declared; any number that nobody else uses.
 DECLARING_LOCK = 0x53746F72_00000002
@@ -48,8 +39,6 @@ DECLARING_LOCK = 0x53746F72_00000002
 PRUNED_EVERY_S = 10.0
 # For how long after its end a credential is still listed.
 EXPIRED_KEPT_S = 86_400.0
-
-__all__ = ["DURABLE", "Applied", "Forgotten", "Store", "whole"]
 
 One = TypeVar("One", ImageStorage, Host)
 
@@ -137,26 +126,6 @@ class Store:
         """Epoch seconds by the clock of PostgreSQL, which is the same for all managers on it."""
         with self._reading() as connection:
             return float(connection.execute(select(extract("epoch", func.clock_timestamp()))).scalar_one())
-
-    # --- for one manager alone, until it uses the above -----------------------------------------
-
-    def memory(self) -> Memory:
-        """What the merge remembered last, or nothing."""
-        return Memory(volumes={key: kept.value for key, kept in self.stored().memory.items()})
-
-    def views(self) -> dict[str, HostView]:
-        """The last looks of every host."""
-        return self.stored().views
-
-    def write(self, steps: Iterable[Applied | Forgotten], memory: Memory | None) -> None:
-        """Writes reports, in order, and the memory if it is given: all of it or nothing."""
-        with self._writing(durable=False) as connection:
-            write_steps(connection, steps)
-            rows = [
-                {"volume_key": key, "step": 1, "value": msgspec.msgpack.encode(value)}
-                for key, value in (memory.volumes.items() if memory is not None else ())
-            ]
-            put(connection, MEMORY, rows)
 
     # --- who may ask ----------------------------------------------------------------------------
 
