@@ -115,7 +115,8 @@ class Lab:
     def keep_logs(self) -> None:
         """Leaves what the agents printed in the results."""
         for name, host in self.hosts.items():
-            (self.results / name / "agent.txt").write_text(host.agent_log(), encoding="utf-8")
+            if self.scenario.host(name).agent:
+                (self.results / name / "agent.txt").write_text(host.agent_log(), encoding="utf-8")
 
     def differences(self, documents: Mapping[str, Document]) -> list[str]:
         """What of the documents is not as the scenario expects it, each line with its image storage."""

@@ -39,7 +39,9 @@ def fail(disk: DiskTable) -> str:
 
 def repair(disk: DiskTable, device: str) -> str:
     """Gives it back the table that it had at first."""
-    return f"dmsetup load {disk.name} --table {_linear(disk, device)} && {resume(disk)}"
+    # By itself, resume freezes the filesystem first, which fails.
+    load = f"dmsetup load {disk.name} --table {_linear(disk, device)}"
+    return f"{load} && {suspend(disk)} && {resume(disk)}"
 
 
 def _linear(disk: DiskTable, device: str) -> str:
