@@ -2,21 +2,25 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import signal
 import socket
 import subprocess
 import sys
+import threading
+import time
 from collections.abc import Iterator
 from http.client import HTTPConnection
 from pathlib import Path
+from typing import Any
 from urllib.parse import urlsplit
 
 import msgspec
 import pytest
 
 from storekeeper.api.certificate import channel
-from storekeeper.api.server import HEAD_LIMIT_BYTES, Connection, Server, is_loopback, listening
+from storekeeper.api.server import HEAD_LIMIT_BYTES, SHUTDOWN_S, Connection, Server, is_loopback, listening
 from storekeeper.declaration import Declaration
 from storekeeper.errors import DeclarationError, Refused
 from tests.api.standin import StandIn, served
@@ -355,3 +359,33 @@ def test_a_signal_ends_it_after_what_comes_next_was_cleaned_up(number: int, ends
         out, _ = program.communicate(timeout=20)
     assert program.returncode == ends
     assert out == "cleaned up\n"
+
+
+def test_who_begins_to_wait_when_the_server_stops_already_is_let_go_too() -> None:
+    asked, stopped = threading.Event(), threading.Event()
+
+    async def waits(scope: Any, receive: Any, send: Any) -> None:
+        assert scope["type"] == "http"
+        asked.set()
+        await asyncio.to_thread(stopped.wait)
+        await receive()
+        await receive()
+        await send({"type": "http.response.start", "status": 204, "headers": []})
+        await send({"type": "http.response.body", "body": b""})
+
+    bound = listening("127.0.0.1:0")
+    server = Server(waits, None)
+    thread = threading.Thread(target=lambda: asyncio.run(server.serve(sockets=[bound])))
+    thread.start()
+    with socket.create_connection(bound.getsockname(), timeout=20) as connection:
+        connection.sendall(GOOD)
+        assert asked.wait(20)
+        server.should_exit = True
+        while server.servers[0].is_serving():
+            time.sleep(0.01)
+        began = time.monotonic()
+        stopped.set()
+        assert connection.recv(65536).startswith(b"HTTP/1.1 204")
+        assert time.monotonic() - began < SHUTDOWN_S
+    thread.join()
+    bound.close()

@@ -136,6 +136,7 @@ class Connection(HttpToolsProtocol):
     """
 
     HEAD_S = 10.0
+    LET_GO_EVERY_S = 0.1
     CONNECTIONS_MAX = CONNECTIONS_MAX
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
@@ -191,8 +192,13 @@ class Connection(HttpToolsProtocol):
     def shutdown(self) -> None:
         """The server stops. What waits for more of its request, as streams do, hears that there is none."""
         super().shutdown()
-        if self.cycle is not None:
+        self._let_go()
+
+    def _let_go(self) -> None:
+        # Again and again: who has not received the whole request yet takes the first for that.
+        if self.cycle is not None and not self.cycle.response_complete and not self.transport.is_closing():
             self.cycle.message_event.set()
+            self.loop.call_later(self.LET_GO_EVERY_S, self._let_go)
 
     def _owe(self) -> None:
         self._paid()
