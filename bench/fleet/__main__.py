@@ -7,7 +7,6 @@ import asyncio
 import logging
 import shutil
 import signal
-from collections.abc import Iterator
 from pathlib import Path
 
 import msgspec
@@ -15,6 +14,7 @@ import structlog
 import uvloop
 
 from bench.fleet.fleet import Fleet, Load, Size, managers_on
+from bench.fleet.floor import first_reports_s
 from bench.fleet.managers import database
 
 # What 1 % of all images a minute is, times these.
@@ -30,47 +30,49 @@ def keeps_up(load: Load) -> bool:
     return not load.unserved and load.report_to_document.p99_ms < AIM_MS and not load.failures
 
 
-async def measured(fleet: Fleet, churn: list[int], seconds: float) -> dict[str, object]:
+async def measured(fleet: Fleet, churn: list[int], seconds: float, floor_s: float) -> dict[str, object]:
     """Everything, in order, printed as it is known."""
     images = sum(len(storage.images) for storage in fleet.storages)
-    found: dict[str, object] = {"images": images}
+    found: dict[str, object] = {"images": images, "floor_s": floor_s}
     task = asyncio.current_task()
     assert task is not None
     # Whoever stops this stops the managers.
     asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, task.cancel)
     async with fleet.running():
-        first = await fleet.first_reports(TIMEOUT_S)
-        found["first"] = first
-        print(
-            f"all images served after {first.seconds:.1f} s, {first.reports_s:.0f} reports/s;", *_cost(first)
-        )
-        print("churn  reports/s  request p50, p99  to document p50, p99  lag p99  cores")
-        steps = found["steady"] = {}
+        first = found["first"] = await fleet.first_reports(TIMEOUT_S)
+        print(f"all images served after {first.seconds:.1f} s, {first.seconds / floor_s:.1f} x the floor; "
+              f"{first.reports_s:.0f} reports/s")  # fmt: skip
+        print(_cost(first), flush=True)
+        print("churn  reports/s    request p50, p99   to document p50, p99    lag p99  cores; memory")
+        steps: dict[int, Load] = {}
+        found["steady"] = steps
         for times in churn:
             await fleet.steady(images * 0.01 / 60 * times, min(WARM_S, seconds))
             load = steps[times] = await fleet.steady(images * 0.01 / 60 * times, seconds)
-            print(f"{f'x{times}':5}  {load.reports_s:9.0f}", *_row(load), flush=True)
+            print(f"x{times:<4} {load.reports_s:10.0f}  {_row(load)}", flush=True)
             if not keeps_up(load):
-                print(f"       beyond the aim: {load.unserved} unserved, {load.failures or 'no failures'}")
+                failures = ", ".join(f"{count} {code}" for code, count in load.failures.items())
+                print(f"beyond the aim: {load.unserved} unserved {failures}")
                 break
         served_s, again = await fleet.restart(TIMEOUT_S)
         found["restart"] = {"last_truth_served_s": served_s, "all_known_again": again}
         print(f"killed: last truth served after {served_s:.1f} s, all agents heard and all changes served "
-              f"after {again.seconds:.1f} s ({again.full_reports} full reports);", *_cost(again))  # fmt: skip
+              f"after {again.seconds:.1f} s,")  # fmt: skip
+        print(f"with {again.full_reports} full reports; {_cost(again)}")
     return found
 
 
-def _row(load: Load) -> Iterator[str]:
+def _row(load: Load) -> str:
     request, document = load.request, load.report_to_document
-    yield f"{request.median_ms:7.0f} {request.p99_ms:6.0f} ms"
-    yield f"{document.median_ms:12.0f} {document.p99_ms:6.0f} ms"
-    yield f"{load.lag.p99_ms:6.0f} ms"
-    yield from _cost(load)
+    return (
+        f"{request.median_ms:6.0f}, {request.p99_ms:6.0f} ms    {document.median_ms:6.0f}, "
+        f"{document.p99_ms:6.0f} ms  {load.lag.p99_ms:6.0f} ms  {_cost(load)}"
+    )
 
 
-def _cost(load: Load) -> Iterator[str]:
-    yield ", ".join(f"{name} {used:.2f}" for name, used in load.cores.items())
-    yield f"{max(load.most_memory_mib)} MiB"
+def _cost(load: Load) -> str:
+    cores = ", ".join(f"{name} {used:.2f}" for name, used in load.cores.items())
+    return f"{cores}; {max(load.most_memory_mib)} MiB"
 
 
 def main() -> None:
@@ -97,7 +99,8 @@ def main() -> None:
           f"{options.managers} manager(s) on {options.database}", flush=True)  # fmt: skip
     with database(options.database, build) as (url, database_pid):
         fleet = Fleet(size, managers_on(options.managers, build, url), url, database_pid)
-        found = uvloop.run(measured(fleet, options.churn, options.seconds))
+        floor_s = first_reports_s(fleet.storages, build)
+        found = uvloop.run(measured(fleet, options.churn, options.seconds, floor_s))
     result = {"size": size, "database": options.database, "managers": options.managers, **found}
     (build.parent / f"{name}.json").write_bytes(msgspec.json.format(msgspec.json.encode(result)))
 

@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import asyncio
-import math
 import random
 import resource
 import time
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Awaitable, Sequence
 from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 
 import aiohttp
 from msgspec import Struct
+from msgspec.structs import replace
 
 from bench.fleet.agents import SimulatedAgent
 from bench.fleet.documents import follow, until_served
@@ -113,29 +113,37 @@ class Fleet:
     async def first_reports(self, timeout_s: float) -> Load:
         """All agents start; over once every image is served by every manager."""
         self._tasks = [asyncio.create_task(agent.run()) for agent in self._agents.values()]
-        return await self._measured(self._all_served(timeout_s))
+        self.timings.reset()
+        async with self._watching([]):
+            return await self._measured(self._all_served(timeout_s), self._cpu_s())
 
     async def steady(self, changes_s: float, seconds: float) -> Load:
         """A while of `changes_s` changes a second over all storages."""
-        return await self._measured(self._change(changes_s, seconds), follows=True, changes_s=changes_s)
+        watched = self.storages[:: max(1, len(self.storages) // WATCHED)]
+        async with self._watching(watched):
+            self.timings.reset()
+            load = await self._measured(self._change(changes_s, seconds), self._cpu_s())
+            return replace(load, changes_s=changes_s, unserved=await self._left(watched))
 
     async def restart(self, timeout_s: float) -> tuple[float, Load]:
         """Kills all managers, changes every storage once, starts them: the seconds until the last truth is
         served, and what it took until all is known again.
         """
-        self.timings.reset()
         for manager in self.managers:
             manager.kill()
         for storage in self.storages:
             self._change_one(storage)
-        began = time.monotonic()
+        before = {**self._cpu_s(), "managers": 0.0}
+        self.timings.reset()
+        began = self.timings.began
         for manager in self.managers:
             manager.start()
-        again = asyncio.create_task(self._measured(self._all_heard(began, timeout_s), anew=False))
-        for manager in self.managers:
-            await manager.answers(self.session)
-        served_s = time.monotonic() - began if await self._served(timeout_s, sizes=False) else math.inf
-        return served_s, await again
+        async with self._watching([]), asyncio.TaskGroup() as group:
+            again = group.create_task(self._measured(self._all_heard(began, timeout_s), before))
+            if not await self._served(timeout_s, sizes=False):
+                raise RuntimeError(f"The last truth is not served within {timeout_s:.0f} s")
+            served_s = time.monotonic() - began
+        return served_s, again.result()
 
     # --- how ------------------------------------------------------------------------------------
 
@@ -180,37 +188,42 @@ class Fleet:
         others = [each for each in self.managers if each.url != self._agents[walker].url]
         return (others or list(self.managers))[0]
 
-    async def _measured(
-        self, work: object, *, follows: bool = False, changes_s: float = 0.0, anew: bool = True
-    ) -> Load:
-        watched = self.storages[:: max(1, len(self.storages) // WATCHED)] if follows else []
+    @asynccontextmanager
+    async def _watching(self, watched: Sequence[SimulatedStorage]) -> AsyncIterator[None]:
+        """Follows the documents of some storages, and asks the managers how long they let wait."""
         self.timings.watched = {storage.key for storage in watched}
-        beside = [asyncio.create_task(self._lag(manager)) for manager in self.managers] + [
-            asyncio.create_task(follow(self.session, self._reader_of(each).url, each, self.timings))
-            for each in watched
+        tasks = [asyncio.create_task(self._lag(manager)) for manager in self.managers]
+        tasks += [
+            asyncio.create_task(follow(self.session, self._reader_of(storage).url, storage, self.timings))
+            for storage in watched
         ]
-        if anew:
-            self.timings.reset()
-        timings, used = self.timings, self._cpu_s()
-        if not anew:
-            used = {name: value if name == "agents" else 0.0 for name, value in used.items()}
-        await work  # type: ignore[misc]
+        try:
+            yield
+        finally:
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
+
+    async def _measured(self, work: Awaitable[None], before: dict[str, float]) -> Load:
+        """What happens until `work` is done. `before`: the CPU seconds used when that began."""
+        await work
+        timings, now = self.timings, self._cpu_s()
         seconds = time.monotonic() - timings.began
-        cores = {name: round((now - used[name]) / seconds, 2) for name, now in self._cpu_s().items()}
-        reports = len(timings.reports_s)
-        unserved = await self._left(watched)
-        for task in beside:
-            task.cancel()
-        await asyncio.gather(*beside, return_exceptions=True)
         memory = [manager.memory_mib() for manager in self.managers]
         return Load(
-            seconds=round(seconds, 2), changes_s=changes_s, reports_s=round(reports / seconds, 1),
-            full_reports=timings.full, request=spread(timings.reports_s),
+            seconds=round(seconds, 2),
+            reports_s=round(len(timings.reports_s) / seconds, 1),
+            full_reports=timings.full,
+            request=spread(timings.reports_s),
             report_to_document=spread(timings.report_to_document_s),
-            change_to_document=spread(timings.change_to_document_s), lag=spread(timings.lag_s),
-            failures=dict(timings.failures), unserved=unserved, cores=cores,
-            memory_mib=[now for now, _ in memory], most_memory_mib=[most for _, most in memory],
-        )  # fmt: skip
+            change_to_document=spread(timings.change_to_document_s),
+            lag=spread(timings.lag_s),
+            failures=dict(timings.failures),
+            # Of a database's processes some ended meanwhile, and what they used is gone with them.
+            cores={name: round(max(0.0, used - before[name]) / seconds, 2) for name, used in now.items()},
+            memory_mib=[each for each, _ in memory],
+            most_memory_mib=[most for _, most in memory],
+        )
 
     async def _left(self, watched: Sequence[SimulatedStorage]) -> int:
         """How many changes were sent and are not served soon."""
