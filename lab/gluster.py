@@ -85,7 +85,7 @@ def split(hosts: Mapping[str, LabHost], volume: GlusterVolumeTable, path: str, s
     gluster(hosts[_host_of(first)], f"volume set {volume.name} {_UNHEALED}")
     for brick in volume.bricks:
         if brick != second:
-            hosts[_host_of(brick)].run(_kill(brick, _KEPT))
+            hosts[_host_of(brick)].run(_kill(brick, _KEPT if brick == first else "/dev/null"))
     writer = hosts[_host_of(first)]
     _write(writer, path, "/dev/zero")
     hosts[_host_of(second)].run(_kill(second, "/dev/null"))
