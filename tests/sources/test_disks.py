@@ -246,12 +246,14 @@ def test_a_multipath_disk_and_its_paths_are_one() -> None:
     assert found.device_numbers == ("253:0", "8:16", "8:32")
 
 
-def test_a_multipath_disk_without_paths_keeps_the_id_of_its_map() -> None:
+@pytest.mark.parametrize("left", ["", "/sys/block/dm-0/slaves/"])
+def test_a_multipath_disk_whose_paths_are_gone_is_gone(left: str) -> None:
     gone = {
-        path: content for path, content in MULTIPATH.items() if "/slaves/" not in path and "/sdb/" not in path
+        path: content
+        for path, content in MULTIPATH.items()
+        if ("/sdb" not in path and "/sdc" not in path) or (left and path.startswith(left))
     }
-    found = disk(PaperHost({**SSD, **gone}, unasked=empty), "dm-0")
-    assert (found.physical_disk_id, found.matchable, found.paths) == ("3500253887013e77e", True, ())
+    assert seen(PaperHost(gone, unasked=empty)).facts == {}
 
 
 def test_partitions_of_a_multipath_disk_are_its_own_and_not_its_holders() -> None:

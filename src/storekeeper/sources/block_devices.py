@@ -78,7 +78,8 @@ def node(name: str) -> str:
 
 
 def block_devices(host: Host) -> list[BlockDevice]:
-    """Every physical disk and multipath map of a host; disks that are paths of a map only in the map.
+    """Every physical disk and multipath map of a host; disks that are paths of a map only in the map. A map
+    that something holds outlives its last path: without one it is no disk any more.
 
     Raises:
         HostError: /sys/block itself cannot be read.
@@ -86,12 +87,16 @@ def block_devices(host: Host) -> list[BlockDevice]:
     names = host.names("/sys/block")
     uuids = {name: text(host, f"/sys/block/{name}/dm/uuid") for name in names if name.startswith("dm-")}
     maps = [name for name, uuid in uuids.items() if uuid.startswith(_MULTIPATH)]
-    slaves = {name: _names(host, f"/sys/block/{name}/slaves") for name in maps}
+    slaves = {
+        name: tuple(path for path in _names(host, f"/sys/block/{name}/slaves") if path in names)
+        for name in maps
+    }
     in_maps = {slave for names in slaves.values() for slave in names}
     found = []
     for name in names:
         if name in slaves:
-            found.append(_multipath(host, name, slaves[name], uuids))
+            if slaves[name]:
+                found.append(_multipath(host, name, slaves[name], uuids))
         elif not _NO_DISK.match(name) and name not in in_maps:
             disk = _disk(host, name, uuids)
             if disk:
