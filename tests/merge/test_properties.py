@@ -198,6 +198,9 @@ REMEMBERED = st.builds(
     filesystem_id=st.sampled_from([None, "uuid-1", "uuid-2", ""]),
     parents=st.dictionaries(NAMES, NAMES, max_size=3),
     first_seen=st.dictionaries(NAMES, TIMES, max_size=3),
+    identities=st.dictionaries(
+        NAMES, st.tuples(st.integers(0, 3), st.sampled_from([UNKNOWN, 1, 2])), max_size=3
+    ),
 )
 MEMORIES = st.builds(Memory, volumes=st.dictionaries(st.sampled_from(["s/v", "s/g"]), REMEMBERED))
 ALL = st.builds(lambda one, two: {"h1": one, "h2": two}, views("h1"), views("h2"))

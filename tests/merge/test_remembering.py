@@ -39,6 +39,7 @@ def remembered(draw: st.DrawFn) -> Remembered:
         is_mount_point=filesystem_id is not None and draw(st.booleans()),
         parents=draw(st.dictionaries(NAMES, NAMES, max_size=3)),
         first_seen=draw(st.dictionaries(NAMES, TIMES, max_size=3)),
+        identities=draw(st.dictionaries(NAMES, st.tuples(st.integers(0, 1), st.integers(-1, 1)), max_size=3)),
         space=draw(st.sampled_from([None, (9, 1), (9, 2)])),
         since=draw(st.dictionaries(TROUBLES, TIMES, max_size=2)),
     )
@@ -169,6 +170,19 @@ def test_parents_that_others_decided_otherwise_hold_and_no_other_image_is_resolv
     assert then.memory.of(V.key).parents == {"b": "a", "c": "b"}
     assert truths_of(then)["c"].parent == ("v", "b")
     assert truths_of(then)["x"] is truths_of(first)["x"]
+
+
+def test_whether_a_file_was_replaced_since_others_saw_it_is_told_by_what_they_saw() -> None:
+    shares = sharing(V, ("p", "k", 5))
+    new = host(spaced(V), images(V, image("p", "raw", born_ns=3), image("k", "raw", born_ns=2)), shares)
+    first = merged(declared(V), new)
+    assert first.memory.of(V.key).parents == {"p": "k"}
+
+    theirs = Remembered(parents={"k": "p"}, identities={"p": (0, 1), "k": (0, 2)})
+    for others, found in ((theirs, {"p": "k"}), (replace(theirs, identities={}), {"k": "p"})):
+        memory = Memory(volumes={V.key: adopted(first.memory.of(V.key), others)})
+        then = merged(declared(V), new, memory=memory, previous=first)
+        assert then.memory.of(V.key).parents == found
 
 
 def test_images_that_others_saw_in_another_order_and_have_not_decided_yet_are_decided_again() -> None:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from storekeeper.merge.truth import Memory, Remembered
+from storekeeper.merge.clones import LOOP
+from storekeeper.merge.truth import Look, Memory, Remembered, Truth
 from storekeeper.observation import UNKNOWN, Image
 from tests.merge.builders import (
     NOW,
@@ -20,6 +21,7 @@ from tests.merge.builders import (
     sharing,
     spaced,
     truths,
+    truths_of,
 )
 
 V = external()
@@ -71,6 +73,13 @@ def test_equal_births_are_as_none() -> None:
     assert parents(V, images(V, raw("a", 7, modified_ns=2), raw("z", 7, modified_ns=1)), shares) == {"a": "z"}
 
 
+def test_an_image_without_a_birth_is_younger_than_all_that_have_one_however_they_were_seen() -> None:
+    memory = Memory(volumes={"s/v": Remembered(first_seen={"c": NOW - 3, "b": NOW - 2, "a": NOW - 1})})
+    shares = sharing(V, ("a", "b", 5), ("b", "c", 5), ("a", "c", 5))
+    family = images(V, raw("a", 1), raw("b"), raw("c", 2))
+    assert parents(V, family, shares, memory=memory) == {"b": "a", "c": "a"}
+
+
 def test_once_decided_it_stays_while_they_share_a_byte() -> None:
     memory = Memory(volumes={"s/v": Remembered(parents={"old": "new"})})
     family = images(V, raw("old", 1), raw("new", 2))
@@ -86,6 +95,83 @@ def test_what_is_decided_is_remembered_until_a_later_look_shows_otherwise() -> N
     assert truth.memory.of("s/v").parents == {"new": "old"}
     later = merged(declared(V), host(spaced(V)), memory=truth.memory)
     assert later.memory.of("s/v").parents == {"new": "old"}
+
+
+def after_each(*looks: tuple[Look, ...]) -> Truth:
+    """The truth after these looks, each with what was remembered of those before."""
+    truth = merged(declared(V), host(spaced(V)))
+    for step, each in enumerate(looks):
+        view, now = host(spaced(V), *each), NOW + step
+        scratch = merged(declared(V), view, memory=truth.memory, now=now)
+        truth = merged(declared(V), view, memory=truth.memory, now=now, previous=truth)
+        assert truth == scratch
+    return truth
+
+
+def clones(truth: Truth) -> dict[str, str]:
+    assert not any(LOOP in each.faults for each in truths_of(truth).values())
+    return {key: each.parent[1] for key, each in truths_of(truth).items() if each.parent}
+
+
+def test_a_parent_that_was_replaced_by_a_copy_of_its_clone_is_the_clone_of_that() -> None:
+    shares = sharing(V, ("p", "k", 5))
+    truth = after_each(
+        (images(V, raw("p", 1), raw("k", 2)), shares), (images(V, raw("p", 3), raw("k", 2)), shares)
+    )
+    assert clones(truth) == truth.memory.of("s/v").parents == {"p": "k"}
+
+
+def test_a_parent_that_was_replaced_where_no_births_are_kept_is_a_new_file_by_its_inode() -> None:
+    shares = sharing(V, ("p", "k", 5))
+    k = raw("k", inode=2, modified_ns=2)
+    truth = after_each((images(V, raw("p", inode=1), k), shares), (images(V, raw("p", inode=3), k), shares))
+    assert clones(truth) == {"p": "k"}
+    assert truth.memory.of("s/v").first_seen == {"p": NOW + 1, "k": NOW}
+
+
+def test_a_replaced_clone_is_decided_anew_and_not_by_what_its_name_was() -> None:
+    known = sharing(V, ("a", "b", 5), ("a", "k", 5))
+    then = sharing(V, ("a", "b", 5), ("a", "k", 3), ("b", "k", 5))
+    one, two = raw("a", 1), raw("b", 2)
+    assert clones(after_each((images(V, one, two, raw("k", 3)), known))) == {"b": "a", "k": "a"}
+    stays = (images(V, one, two, raw("k", 3)), then)
+    assert clones(after_each((images(V, one, two, raw("k", 3)), known), stays)) == {"b": "a", "k": "a"}
+    replaced = (images(V, one, two, raw("k", 4)), then)
+    assert clones(after_each((images(V, one, two, raw("k", 3)), known), replaced)) == {"b": "a", "k": "b"}
+
+
+def test_a_birth_that_becomes_known_makes_no_other_file() -> None:
+    shares = sharing(V, ("a", "z", 5))
+    truth = after_each(
+        (images(V, raw("z", modified_ns=1), raw("a", modified_ns=2)), shares),
+        (images(V, raw("z", 2, modified_ns=1), raw("a", 1, modified_ns=2)), shares),
+    )
+    assert clones(truth) == {"a": "z"}
+    assert truth.memory.of("s/v").identities == {"a": (0, 1), "z": (0, 2)}
+
+
+def test_an_image_is_no_clone_of_its_clone_though_its_mtime_is_the_later_one_now() -> None:
+    shares = sharing(V, ("p", "k", 5))
+    k = raw("k", modified_ns=2)
+    truth = after_each((images(V, raw("p"), k), shares), (images(V, raw("p", modified_ns=3), k), shares))
+    assert clones(truth) == {"k": "p"}
+
+
+def test_what_was_barred_from_a_parent_has_it_once_that_is_its_clone_no_more() -> None:
+    chain = sharing(V, ("p", "a", 5), ("a", "k", 9), ("p", "k", 1))
+    a, k = raw("a", modified_ns=2), raw("k", modified_ns=3)
+    first = images(V, raw("p"), a, k)
+    then = images(V, raw("p", modified_ns=9), a, k)
+    assert clones(after_each((first, chain), (then, chain))) == {"a": "p", "k": "a"}
+    cut = sharing(V, ("p", "a", 5), ("p", "k", 1))
+    assert clones(after_each((first, chain), (then, chain), (then, cut))) == {"a": "p", "p": "k"}
+
+
+def test_decided_parents_that_form_a_loop_are_all_decided_anew() -> None:
+    memory = Memory(volumes={"s/v": Remembered(parents={"k": "p", "p": "k"})})
+    family = images(V, raw("p", 3), raw("k", 2))
+    truth = merged(declared(V), host(spaced(V), family, sharing(V, ("p", "k", 5))), memory=memory)
+    assert clones(truth) == {"p": "k"}
 
 
 def test_no_shared_byte_is_no_family() -> None:

@@ -20,7 +20,7 @@ from storekeeper.merge.clones import LOOP, header_parent, looping, not_found
 from storekeeper.merge.images import Own, own
 from storekeeper.merge.owners import guests
 from storekeeper.merge.places import Places, Ref
-from storekeeper.merge.sharing import Family, copies_of_raw, shared_with
+from storekeeper.merge.sharing import Family, copies_of_raw
 from storekeeper.merge.shelves import (
     NOTHING,
     Found,
@@ -72,6 +72,7 @@ def _same(shelf: Shelf, found: Found) -> bool:
         and before.uses is found.uses
         and shelf.decided is found.decided
         and shelf.first_seen is found.first_seen
+        and shelf.identities is found.identities
     )
 
 
@@ -247,10 +248,13 @@ class _Update:
     def _extent_parents(self, volume_id: str) -> None:
         shelf = self.now.shelves[volume_id]
         before = self.former.shelves.get(volume_id) or Shelf(None, NOTHING)
+        family = Family(volume_id, shelf, self._header_parent, self.at)
         # What is remembered may be another manager's.
-        dated = differing(before.first_seen, shelf.found.first_seen)
-        moved = self.touched[volume_id] | self.joined_or_left[volume_id] | self.reparented[volume_id] | dated
-        dirty = moved | self.shared[volume_id] | differing(before.decided, shelf.found.decided)
+        moved = self.touched[volume_id] | self.joined_or_left[volume_id] | self.reparented[volume_id]
+        moved |= differing(before.first_seen, shelf.found.first_seen)
+        moved |= differing(before.identities, shelf.found.identities)
+        family.forget_replaced(moved)
+        dirty = moved | self.shared[volume_id] | differing(before.decided, shelf.found.decided) | shelf.barred
         if moved:
             dirty |= {
                 key
@@ -259,38 +263,15 @@ class _Update:
             }
         if not shelf.found.sharing:
             dirty &= shelf.decided.keys() | {key for where, key in self.now.by_extents if where == volume_id}
-        family = Family(shelf.own, shelf.counted, shelf.found.sharing, shelf.first_seen, self.at)
-        for key in dirty:
+        for key in family.decide(dirty):
             ref = (volume_id, key)
-            decided = shelf.decided.pop(key, None)
-            if ref in self.now.parents and ref not in self.now.by_extents:
-                continue
-            parent = None
-            if key in shelf.counted:
-                parent = family.parent(key, decided, self._children(ref, shelf))
-            if parent is not None:
-                shelf.decided[key] = parent
-            self._reparent(ref, (volume_id, parent) if parent else None, by_extents=parent is not None)
-        self._remember(shelf)
+            if self._header_parent(ref) is None:
+                parent = shelf.decided.get(key)
+                self._reparent(ref, (volume_id, parent) if parent else None, by_extents=parent is not None)
+        family.leave(before)
 
-    def _remember(self, shelf: Shelf) -> None:
-        """Leaves what is to be remembered: nothing of what is gone, and what is the same as it was."""
-        for remembered in (shelf.first_seen, shelf.decided):
-            for gone in remembered.keys() - shelf.own.keys():
-                del remembered[gone]
-        if shelf.decided == shelf.found.decided:
-            shelf.decided = shelf.found.decided
-        if shelf.first_seen == shelf.found.first_seen:
-            shelf.first_seen = shelf.found.first_seen
-
-    def _children(self, ref: Ref, shelf: Shelf) -> Keys:
-        """Those that share bytes with an image and name it as parent in their headers."""
-        children = set()
-        for peer in shared_with(shelf.found.sharing, ref[1]):
-            child = (ref[0], peer)
-            if self.now.parents.get(child) == ref and child not in self.now.by_extents:
-                children.add(peer)
-        return children
+    def _header_parent(self, ref: Ref) -> Ref | None:
+        return None if ref in self.now.by_extents else self.now.parents.get(ref)
 
     # --- 5: loops, and the truth of each image -----------------------------------------------------
 

@@ -7,11 +7,14 @@ and the clone stays a clone.
 from __future__ import annotations
 
 import posixpath
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Callable, Collection, Hashable, Iterable, Mapping
+from typing import TypeVar
 
 from storekeeper.merge.images import Own
 from storekeeper.merge.places import Ref
 from storekeeper.observation import Fault
+
+T = TypeVar("T", bound=Hashable)
 
 LOOP = Fault(
     code="loop",
@@ -77,21 +80,21 @@ def looping(
             now.difference_update(loop_through(ref, old))
     ends: set[Ref] = set()
     for ref in changed:
-        now.update(_loop_above(ref, new, ends))
+        now.update(loop_above(ref, new.get, ends))
     return frozenset(now)
 
 
-def _loop_above(ref: Ref, parents: Mapping[Ref, Ref], ends: set[Ref]) -> list[Ref]:
-    """The loop into which the parents of `ref` lead; each link is followed once, kept in `ends`."""
-    passed: dict[Ref, int] = {}
-    chain: list[Ref] = []
-    here: Ref | None = ref
+def loop_above(start: T, parent: Callable[[T], T | None], ends: set[T]) -> list[T]:
+    """The loop into which the parents of `start` lead; each link is followed once, kept in `ends`."""
+    passed: dict[T, int] = {}
+    chain: list[T] = []
+    here: T | None = start
     while here is not None and here not in ends:
         if here in passed:
             ends.update(chain)
             return chain[passed[here] :]
         passed[here] = len(chain)
         chain.append(here)
-        here = parents.get(here)
+        here = parent(here)
     ends.update(chain)
     return []

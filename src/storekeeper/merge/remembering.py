@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any
+from typing import Any, TypeVar
 
 from msgspec.structs import replace
 
@@ -11,6 +11,8 @@ from storekeeper.declaration import Volume
 from storekeeper.merge.truth import Memory, Remembered
 from storekeeper.merge.volumes import DARK, Sight
 from storekeeper.observation import UNKNOWN
+
+T = TypeVar("T")
 
 # A volume so seen is measured truly, if it cannot be used.
 _MEASURED = frozenset({"", "read-only"})
@@ -55,13 +57,24 @@ class Remembering:
         last = (_measured(sight) for sight in sights if sight.code in DARK)
         return next((each for each in last if each), (0, 0))
 
-    def family(self, key: str, decided: dict[str, str], first_seen: dict[str, float]) -> None:
-        """Remembers the reflink parents of a volume's images, and when those without a birth were seen.
-        Both are kept as they are, and must not change any more; what is the same is the very same object.
+    def family(
+        self,
+        key: str,
+        decided: dict[str, str],
+        first_seen: dict[str, float],
+        identities: dict[str, tuple[int, int]],
+    ) -> None:
+        """Remembers the reflink parents of a volume's images, when those without a birth were seen, and which
+        files these were. All are kept as they are, and must not change any more; what is the same is the very
+        same object.
         """
         known = self._of(key)
-        if decided is not known.parents or first_seen is not known.first_seen:
-            self._remember(key, parents=decided, first_seen=first_seen)
+        if (
+            decided is not known.parents
+            or first_seen is not known.first_seen
+            or identities is not known.identities
+        ):
+            self._remember(key, parents=decided, first_seen=first_seen, identities=identities)
 
     def troubles(self, key: str, seen: Iterable[tuple[str, float]]) -> Mapping[str, float]:
         """When each of a volume's troubles began; those that are over are forgotten."""
@@ -91,7 +104,8 @@ def adopted(mine: Remembered | None, theirs: Remembered) -> Remembered:
 
     The first look is theirs, who came first; an identity that they could not tell may be mine. Parents are
     theirs too, with the ages by which they were decided: mine, decided otherwise, might make loops with them,
-    and the next merge decides again what theirs lack. Of troubles the earlier time holds.
+    and the next merge decides again what theirs lack. Of troubles the earlier time holds. The size is theirs:
+    one that is seen is measured by the next merge, and of one that is not each would else keep its own.
     """
     if mine is None:
         return theirs
@@ -101,12 +115,21 @@ def adopted(mine: Remembered | None, theirs: Remembered) -> Remembered:
         is_mount_point=first.is_mount_point,
         parents=mine.parents if mine.parents == theirs.parents else theirs.parents,
         first_seen=_grown(mine.first_seen, theirs.first_seen),
-        space=mine.space if mine.space is not None else theirs.space,
+        identities=_identities(mine, theirs),
+        space=theirs.space if theirs.space is not None else mine.space,
         since=_grown(mine.since, {key: min(at, mine.since.get(key, at)) for key, at in theirs.since.items()}),
     )
     return mine if now == mine else now
 
 
-def _grown(mine: dict[str, float], more: dict[str, float]) -> dict[str, float]:
+def _identities(mine: Remembered, theirs: Remembered) -> dict[str, tuple[int, int]]:
+    """What theirs tell of is of the files that they know, if they do; all else of mine."""
+    told_of = {*theirs.parents, *theirs.parents.values(), *theirs.first_seen}
+    unknown = mine.identities.keys() & told_of - theirs.identities.keys()
+    kept = {key: each for key, each in mine.identities.items() if key not in unknown}
+    return _grown(kept if unknown else mine.identities, theirs.identities)
+
+
+def _grown(mine: dict[str, T], more: dict[str, T]) -> dict[str, T]:
     """`mine` with more; the very same when that adds nothing: whatever was made of it need not be again."""
     return mine if more.items() <= mine.items() else {**mine, **more}

@@ -17,7 +17,7 @@ Keys = set[str]
 class Found(Struct, frozen=True):
     """What was found on one volume: the facts of its images and extents looks, and who uses what.
 
-    `decided` and `first_seen` are what is remembered of it.
+    `decided`, `first_seen` and `identities` are what is remembered of it.
     """
 
     files: Mapping[str, Fact]
@@ -25,17 +25,18 @@ class Found(Struct, frozen=True):
     uses: Mapping[str, Uses]
     decided: dict[str, str]
     first_seen: dict[str, float]
+    identities: dict[str, tuple[int, int]]
 
 
-NOTHING = Found({}, {}, {}, {}, {})
+NOTHING = Found({}, {}, {}, {}, {}, {})
 
 
 class Shelf:
     """One volume's part of a catalogue. Never changed once its catalogue is made.
 
     `hard_links`: all names of the inodes that have several. `with_parent`, `with_unique_id`: whose headers
-    say such. `decided` and `first_seen` are then what is to be remembered: the very objects of `found` when
-    that is the same.
+    say such. `decided`, `first_seen` and `identities` are then what is to be remembered: the very objects of
+    `found` when that is the same. `barred`: who has elders to share with, but none that can be its parent.
     """
 
     def __init__(self, former: Shelf | None, found: Found) -> None:
@@ -52,6 +53,8 @@ class Shelf:
         self.counted: frozenset[str] = former.counted if former else frozenset()
         self.decided: dict[str, str] = dict(found.decided)
         self.first_seen: dict[str, float] = dict(found.first_seen)
+        self.identities = found.identities
+        self.barred: frozenset[str] = former.barred if former else frozenset()
 
 
 def amended(keys: frozenset[str], touched: Keys, holding: Keys) -> frozenset[str]:

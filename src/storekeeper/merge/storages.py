@@ -197,7 +197,7 @@ class _Storage:
                 volume, shelf.truths, changed.get(volume_id, ())
             )
             if looks[volume_id] is not None:
-                self.remembering.family(volume.key, shelf.decided, shelf.first_seen)
+                self.remembering.family(volume.key, shelf.decided, shelf.first_seen, shelf.identities)
         basis.disk_facts = self._disk_facts()
         same = len(basis.disk_facts) == len(former.disk_facts) and all(
             one is other for one, other in zip(basis.disk_facts, former.disk_facts, strict=True)
@@ -218,6 +218,7 @@ class _Storage:
             uses=basis.uses.by_image.get(volume.volume_id, NOTHING.uses),
             decided=remembered.parents if seen else NOTHING.decided,
             first_seen=remembered.first_seen if seen else NOTHING.first_seen,
+            identities=remembered.identities if seen else NOTHING.identities,
         )
 
     def _disk_facts(self) -> list[object]:

@@ -37,14 +37,17 @@ class Remembered(Struct, frozen=True, kw_only=True):
     `filesystem_id`: the identity of the first good look; `""`: it could not be told; None: no look yet.
     `is_mount_point`: whether it was a mount at the first look. `parents`: decided reflink parents, image to
     parent. `first_seen`: when an image of a reflink family was first seen, for filesystems that keep no
-    birth time. `space`: total and available bytes as last measured in the right place. `since`: each trouble
-    to the look at which it began; a brick with entries to heal counts when a later look still sees it.
+    birth time. `identities`: inode and birth of the images of which these two tell; of one that was replaced
+    since they tell nothing. `space`: total and available bytes as last measured in the right place. `since`:
+    each trouble to the look at which it began; a brick with entries to heal counts when a later look still
+    sees it.
     """
 
     filesystem_id: str | None = None
     is_mount_point: bool = False
     parents: dict[str, str] = {}
     first_seen: dict[str, float] = {}
+    identities: dict[str, tuple[int, int]] = {}
     space: tuple[int, int] | None = None
     since: dict[str, float] = {}
 
