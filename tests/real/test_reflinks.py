@@ -12,9 +12,11 @@ from pathlib import Path
 import pytest
 
 from storekeeper.host.real import RealHost
+from storekeeper.merge.truth import Look, Truth
 from storekeeper.observation import Seen, Sharing
-from storekeeper.sources import extents
+from storekeeper.sources import extents, images
 from storekeeper.sources.contract import ExtentRow, Scope
+from tests.merge.builders import NOW, declared, external, host, merged, spaced
 
 MIB = 1 << 20
 _FIDEDUPERANGE = 0xC0189436  # linux/fs.h
@@ -233,3 +235,48 @@ def test_what_was_written_back_late_is_seen_without_a_change_of_times(volume: Pa
     before = look(volume)
     os.sync()
     assert sharing(look(volume, before), "new.raw").shared_with == {"old.raw": 3 * MIB}
+
+
+def merged_after(root: Path, last: Truth | None) -> Truth:
+    """The truth of what real looks find, after the one before."""
+    scope = Scope(key="s/v", root=str(root))
+    seen = (look(root), images.probe(RealHost(), scope, None))
+    volume = external("v", str(root))
+    view = host(spaced(volume), *(Look(seen=each, at=NOW, good_at=NOW) for each in seen))
+    return merged(declared(volume), view, memory=last.memory if last else None, previous=last)
+
+
+def clones(truth: Truth) -> dict[str, str]:
+    found = truth.storages["s"].volumes["v"].images
+    assert not any(each.faults for each in found.values())
+    return {key: each.parent[1] for key, each in found.items() if each.parent}
+
+
+def born_later_than(path: Path) -> None:
+    """Waits until a file made now has a later time: the kernel's clock for files ticks every few ms."""
+    probe = path.with_name(".tick")
+    while True:
+        probe.write_bytes(b"")
+        if probe.stat().st_ctime_ns > path.stat().st_ctime_ns:
+            break
+    probe.unlink()
+
+
+@pytest.mark.parametrize("looked_between", [True, False])
+def test_an_image_replaced_by_a_copy_of_its_clone_is_the_clone_of_that(
+    volume: Path, looked_between: bool
+) -> None:
+    old, clone_of_it = volume / "p.raw", volume / "k.raw"
+    write(old, 4 * MIB)
+    born_later_than(old)
+    clone(old, clone_of_it)
+    first = merged_after(volume, None)
+    assert clones(first) == {"k.raw": "p.raw"}
+
+    born_later_than(clone_of_it)
+    old.unlink()
+    if looked_between:
+        first = merged_after(volume, first)
+        assert clones(first) == {}
+    clone(clone_of_it, old)
+    assert clones(merged_after(volume, first)) == {"p.raw": "k.raw"}
