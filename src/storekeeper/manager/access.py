@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import os
 import threading
 from collections.abc import Callable, Iterable
@@ -22,6 +21,7 @@ from storekeeper.credentials import (
     written,
 )
 from storekeeper.errors import NotAuthenticated, Refused
+from storekeeper.manager.waiting import in_thread
 
 # Another manager on the same database may have made the credential that is unknown here. A flood of unknown
 # ones asks the database no more often than this.
@@ -57,6 +57,8 @@ class Access:
         self._clock = clock
         self._lock = threading.Lock()
         self._refreshed_at = clock()
+        # By a database that hangs, questions must not gather.
+        self._asking = False
         self._keep(store.credentials())
 
     def credentials(self) -> list[Credential]:
@@ -87,10 +89,14 @@ class Access:
         """
         said = parsed(token)
         if said and said.credential_id not in self._known and self._refreshable():
-            await asyncio.to_thread(self.refresh)
+            self._asking = True
+            try:
+                await in_thread(self.refresh)
+            finally:
+                self._asking = False
         principal = self.principal(token)
         if principal.credential and principal.credential.credential_id in self._replacing:
-            await asyncio.to_thread(self._replace, principal.credential)
+            await in_thread(self._replace, principal.credential)
         return principal
 
     def admits(self, principal: Principal) -> bool:
@@ -103,7 +109,7 @@ class Access:
     def _refreshable(self) -> bool:
         # A clock set back must not stop it.
         now = self._clock()
-        if 0 <= now - self._refreshed_at < REFRESH_S:
+        if 0 <= now - self._refreshed_at < REFRESH_S or self._asking:
             return False
         self._refreshed_at = now
         return True

@@ -15,6 +15,8 @@ from storekeeper.errors import StoreError
 
 log = structlog.get_logger()
 
+AGAIN_AFTER_S = 1.0
+
 Ids = tuple[str, ...]
 Heed = Callable[[Ids], Awaitable[object]]
 
@@ -22,7 +24,7 @@ Heed = Callable[[Ids], Awaitable[object]]
 async def follow(store: Store, heeds: Mapping[Subject, Heed]) -> None:
     """Has each subject heeded, with the ids of what changed (none: it may be all), until cancelled.
 
-    What came meanwhile is heeded in one. What cannot be read is heard of again once the database answers.
+    What came meanwhile is heeded in one. What cannot be read is read again, until it can.
     """
     loop = asyncio.get_running_loop()
     heard: dict[Subject, asyncio.Queue[Ids]] = {subject: asyncio.Queue() for subject in heeds}
@@ -47,3 +49,7 @@ async def _heed(subject: Subject, heard: asyncio.Queue[Ids], heed: Heed) -> None
             await heed(() if () in news else tuple({each: None for ids in news for each in ids}))
         except StoreError as error:
             log.warning("not read", subject=subject, error=str(error))
+            # The listener may have noticed nothing: it has a connection of its own.
+            for ids in news:
+                heard.put_nowait(ids)
+            await asyncio.sleep(AGAIN_AFTER_S)
