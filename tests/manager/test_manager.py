@@ -15,6 +15,8 @@ from storekeeper.database import Store, open_store
 from storekeeper.declaration import Declaration
 from storekeeper.errors import StoreError
 from storekeeper.manager.manager import Manager
+from storekeeper.manager.receiving import forgotten
+from storekeeper.manager.reports import without
 from storekeeper.observation import Fact, Fault, Seen
 from storekeeper.report import Changes, changes
 from storekeeper.sources.contract import Scope
@@ -111,6 +113,31 @@ def test_it_is_ready_once_everything_asked_for_has_answered() -> None:
         desk.answered = True
         await desk.manager.publish()
         assert desk.manager.ready
+
+    run(scenario)
+
+
+def test_where_another_manager_dropped_what_a_change_follows_on_the_agent_looks_anew() -> None:
+    async def scenario() -> None:
+        desk = Desk()
+        await desk.manager.publish()
+        desk.tell_all(image("a"))
+        await desk.manager.publish()
+        key = ("images", VOLUME.key)
+        given, told = list(desk.scopes), []
+        desk.manager._rescope = lambda _, scopes: told.append([(name, each.key) for name, each in scopes])
+        ledger = desk.manager._ledger
+        ledger.keep(without(ledger.view("h1"), [key]), ledger.mark("h1"), forgotten("h1", [key]))
+        seen = [Seen(source=key[0], scope=key[1], facts={each.key: each for each in facts})
+                for facts in ((image("a"),), (image("a"), image("b")))]  # fmt: skip
+        desk.manager.apply("h1", changes(*seen))
+        assert key not in desk.manager.view("h1").looks
+        assert told == [
+            [(name, each.key) for name, each in given if (name, each.key) != key],
+            [(name, each.key) for name, each in given],
+        ]
+        desk.manager.apply("h1", changes(None, seen[1]))
+        assert sorted(desk.manager.view("h1").looks[key].seen.facts) == ["a", "b"]
 
     run(scenario)
 

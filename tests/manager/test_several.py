@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import threading
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager, suppress
 from typing import Any
@@ -11,6 +12,7 @@ from typing import Any
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from msgspec.structs import replace
 
 from storekeeper.database import open_store
 from storekeeper.database.steps import Mark
@@ -74,8 +76,8 @@ async def managers(url: str, count: int = 2) -> AsyncIterator[Managers]:
             await several.kill(0)
 
 
-async def until(happened: Callable[[], bool]) -> None:
-    async with asyncio.timeout(30):
+async def until(happened: Callable[[], bool], within_s: float = 30) -> None:
+    async with asyncio.timeout(within_s):
         while not happened():
             await asyncio.sleep(0.005)
 
@@ -202,6 +204,52 @@ def test_while_the_database_is_away_each_goes_on_and_then_the_later_report_wins(
 
     with postgresql_server() as own:
         asyncio.run(main(own))
+
+
+def test_a_new_machine_that_joined_with_one_manager_may_report_to_another_that_has_not_heard_of_it(
+    server: PostgresqlServer,
+) -> None:
+    async def scenario(url: str) -> None:
+        one, other = (Manager(DECLARATION, open_store(url), lambda *_: None, lambda: True) for _ in range(2))
+        old, new = looking("h1"), looking("h1")
+        other.receive(old.report(), old.credential)
+        await other.write_behind()
+        await one.forget_agent("h1")
+        # The first is refused: this one had not heard of the host.
+        await one.write_behind()
+        await one.write_behind()
+        said = replace(new.report(), boot_id="of the new machine")
+        answer = await other.hear(said, new.credential)
+        assert (answer.run, answer.number) == (1, 1)
+        assert other.host_reports()["h1"].boot_id == "of the new machine"
+        for each in (one, other):
+            await each.close()
+
+    asyncio.run(scenario(server.fresh()))
+
+
+def test_a_database_that_hangs_keeps_no_manager_from_publishing(
+    server: PostgresqlServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    answers = threading.Event()
+
+    async def scenario(several: Managers) -> None:
+        manager, agent = several[0], looking("h1")
+        await tells_all(agent, manager)
+        late = replace(agent.history[0], number=9, full=False)
+        monkeypatch.setattr(manager._store, "since", lambda _: answers.wait(30) and {})
+        asked = [asyncio.create_task(manager.hear(late, agent.credential)) for _ in range(40)]
+        agent.sees("images", VOLUMES["h1"].key, image("seen meanwhile"))
+        try:
+            await asyncio.sleep(0)
+            await agent.tells_one_of_several(manager)
+            await until(lambda: images(manager) == ["seen meanwhile"], within_s=10)
+        finally:
+            answers.set()
+        ends = await asyncio.gather(*asked, return_exceptions=True)
+        assert {type(end) for end in ends} == {FullReportNeeded}
+
+    run(scenario, server.fresh())
 
 
 HOSTS = st.sampled_from(["h1", "h2"])

@@ -17,7 +17,8 @@ class Mark(Struct, frozen=True, kw_only=True):
 
     `report`: what its agent said of itself last. `claimed_at`: when another machine last spoke as this host
     (0: never), and in `claim` what is told of it. `inside`: when the manager started that its agent is inside
-    of (0: it is inside of none). Times are epoch seconds.
+    of (0: it is inside of none). `joined`: how often another machine may have become this host; reports from
+    before the last time are the earlier ones, whatever their numbers. Times are epoch seconds.
     """
 
     host_id: str
@@ -28,6 +29,7 @@ class Mark(Struct, frozen=True, kw_only=True):
     claimed_at: float = 0.0
     claim: str = ""
     inside: float = 0.0
+    joined: int = 0
 
 
 class Applied(Struct, frozen=True, kw_only=True):

@@ -7,6 +7,8 @@ The invariants:
 3. A mark's `step` is that of the host's row in the database which this view follows on. A write that follows
    on another is refused; then the later report wins, whichever manager it came to.
 4. Nothing is taken from the database for a host of which something is still to be written: the write tells.
+5. What is read is taken only where nothing changed since it was asked for; a later report is never given up
+   for an earlier one, be it of a database that was put back.
 """
 
 from __future__ import annotations
@@ -31,7 +33,7 @@ from storekeeper.database.steps import (
     whole,
 )
 from storekeeper.errors import FullReportNeeded, StoreError
-from storekeeper.manager.waiting import in_thread
+from storekeeper.manager.waiting import in_thread, to_its_end
 from storekeeper.merge.hosts import HostReport
 from storekeeper.merge.remembering import adopted
 from storekeeper.merge.truth import HostView, Memory, Remembered
@@ -42,6 +44,8 @@ WRITE_EVERY_S = 1.0
 GATHER_S = 0.02
 # How long an agent waits for its report to be written. Unwritten it holds too, for as long as this manager.
 WRITTEN_WITHIN_S = 1.0
+# Another manager may be quicker than the last write, and than the one that settles it.
+LAST_WRITES = 3
 
 Step = Applied | Forgotten
 
@@ -52,6 +56,7 @@ class Ledger:
     """The views and marks of all hosts; what the merge remembers, as the database has it.
 
     `own_host_id`: the host whose agent is inside this process, which started at `started_at`.
+    `inside`: the same, but later than every start before, whatever was done to the clock.
     `noticed(former, changed)` is called whenever a host's view took the place of `former`.
     """
 
@@ -60,7 +65,10 @@ class Ledger:
     ) -> None:
         stored = store.stored()
         self.views: Mapping[str, HostView] = {
-            host_id: _as_reported(view, stored.marks.get(host_id)) for host_id, view in stored.views.items()
+            host_id: _as_reported(
+                stored.views.get(host_id) or HostView(host_id=host_id, looks={}), stored.marks.get(host_id)
+            )
+            for host_id in stored.views.keys() | stored.marks.keys()
         }
         self.memory = Memory(volumes={key: kept.value for key, kept in stored.memory.items()})
         self.marks = dict(stored.marks)
@@ -68,15 +76,16 @@ class Ledger:
         self.others: dict[str, Remembered] = {}
         self._store = store
         self._own_host_id = own_host_id
-        self._started_at = started_at
+        self.inside = max(started_at, self.mark(own_host_id).inside + 1.0)
         self._noticed = noticed
         self._kept = dict(stored.memory)
         self._unwritten: dict[str, list[Step]] = {}
-        self._under_way: Mapping[str, list[Step]] = {}
+        self._under_way: dict[str, list[Step]] = {}
         self._behind: set[str] = set()
         self._told_here: set[str] = set()
         self._joined_anew: set[str] = set()
         self._writing = asyncio.Lock()
+        self._reading = asyncio.Lock()
         self._due = asyncio.Event()
         self._wrote = asyncio.Event()
 
@@ -101,7 +110,13 @@ class Ledger:
     @property
     def superseded(self) -> bool:
         """Whether a manager that started later tells, from inside, of the very host that this one is on."""
-        return self.mark(self._own_host_id).inside > self._started_at
+        return self.mark(self._own_host_id).inside > self.inside
+
+    def take_over(self, now: float, silent_after_s: float) -> None:
+        """Ends being superseded by a manager that is silent now. If it comes back, it is superseded."""
+        theirs = self.mark(self._own_host_id)
+        if self.superseded and now - theirs.report.reported_at >= silent_after_s:
+            self.inside = max(now, theirs.inside + 1.0)
 
     # --- what is told here ----------------------------------------------------------------------
 
@@ -116,7 +131,9 @@ class Ledger:
     def begin_anew(self, host_id: str) -> None:
         """Another machine may be this host from now on, or none: whatever its next report is, it is new."""
         self._joined_anew.add(host_id)
-        self.keep(self.view(host_id), Mark(host_id=host_id, report=HostReport(host_id=host_id)), [])
+        joined = self.mark(host_id).joined + 1
+        mark = Mark(host_id=host_id, joined=joined, report=HostReport(host_id=host_id))
+        self.keep(self.view(host_id), mark, [])
 
     async def written(self, host_id: str) -> None:
         """Waits until what was told of a host is where other managers see it, but not for long."""
@@ -135,15 +152,17 @@ class Ledger:
         """
         if not self._store.shared:
             return False
-        wanted = [host_id for host_id in host_ids if not self._is_waiting(host_id)]
-        before = {host_id: self.marks.get(host_id) for host_id in wanted}
-        steps = {host_id: self.mark(host_id).step for host_id in wanted if host_id not in self._behind}
-        news = await in_thread(self._store.since, steps) if steps else {}
-        for host_id, logged in news.items():
-            if not self._is_waiting(host_id):
-                self._follow(host_id, logged)
-        for host_id in self._behind.intersection(wanted):
-            await self._reread(host_id)
+        before = {host_id: self.marks.get(host_id) for host_id in host_ids}
+        # One at a time: a database that hangs must not hold a thread for every host.
+        async with self._reading:
+            wanted = [host_id for host_id in before if not self._is_waiting(host_id)]
+            steps = {host_id: self.mark(host_id).step for host_id in wanted if host_id not in self._behind}
+            news = await in_thread(self._store.since, steps) if steps else {}
+            for host_id, logged in news.items():
+                if not self._is_waiting(host_id):
+                    self._follow(host_id, logged)
+            for host_id in self._behind.intersection(wanted):
+                await self._reread(host_id)
         return any(self.marks.get(host_id) is not mark for host_id, mark in before.items())
 
     async def remember(self, volume_keys: Iterable[str]) -> bool:
@@ -173,8 +192,15 @@ class Ledger:
                 await asyncio.sleep(GATHER_S)
             else:
                 await asyncio.sleep(WRITE_EVERY_S)
-            if not await self.write(memory()):
+            # What was cut off could not say whether it was written.
+            if not await to_its_end(self.write(memory())):
                 await asyncio.sleep(WRITE_EVERY_S)
+
+    async def finish(self, memory: Memory) -> None:
+        """Writes the last, also what was refused, if that can be done."""
+        for _ in range(LAST_WRITES):
+            if not await self.write(memory) or not self._unwritten:
+                break
 
     async def write(self, memory: Memory) -> bool:
         """Writes what was told since the last time, in one transaction; whether that could be done."""
@@ -191,7 +217,8 @@ class Ledger:
             try:
                 if hosts or remembered:
                     refused = await in_thread(self._store.put, hosts, remembered)
-                    self._under_way = {}
+                    # Those refused are not settled yet: nothing else is to be taken for them.
+                    self._under_way = {host_id: batch[host_id] for host_id in refused.hosts}
                     self._kept |= {key: kept for key, kept in remembered.items() if key not in refused.memory}
                     for key, theirs in refused.memory.items():
                         self._note(key, theirs)
@@ -200,6 +227,7 @@ class Ledger:
                         self._joined_anew.discard(host_id)
                     for host_id, mark in refused.hosts.items():
                         await self._settle(host_id, mark)
+                        del self._under_way[host_id]
                 for host_id in tuple(self._behind):
                     await self._reread(host_id)
             except StoreError as error:
@@ -216,13 +244,23 @@ class Ledger:
 
     async def _settle(self, host_id: str, theirs: Mark | None) -> None:
         """Another manager wrote of this host: the later report wins. Raises StoreError."""
-        if not self._is_later(self.mark(host_id), theirs):
+        there = None
+        if self._holds(self.mark(host_id), theirs):
+            there, theirs = await in_thread(self._store.host, host_id)
+        # Another one may have been written meanwhile.
+        if self._holds(self.mark(host_id), theirs):
+            self._write_over(host_id, there, theirs)
+        else:
             self._unwritten.pop(host_id, None)
             self._behind.add(host_id)
-            return
-        there, mark = await in_thread(self._store.host, host_id)
-        view = self.view(host_id)
-        self._count(host_id, mark.step if mark is not None else 0)
+
+    def _write_over(self, host_id: str, there: HostView | None, theirs: Mark | None) -> None:
+        """What is known here is to be written whole, instead of what is there."""
+        view, mark = self.view(host_id), self.mark(host_id)
+        if theirs is not None:
+            joined = theirs.joined + 1 if host_id in self._joined_anew else theirs.joined
+            mark = replace(mark, joined=max(mark.joined, joined))
+        self.marks[host_id] = replace(mark, step=theirs.step if theirs is not None else 0)
         gone = there.looks.keys() - view.looks.keys() if there is not None else set()
         self._unwritten[host_id] = [
             *(Forgotten(host_id=host_id, source=source, scope=scope) for source, scope in sorted(gone)),
@@ -236,9 +274,17 @@ class Ledger:
     def _is_later(self, ours: Mark, theirs: Mark | None) -> bool:
         if theirs is None or ours.host_id in self._joined_anew:
             return True
-        if ours.host_id == self._own_host_id and ours.inside == self._started_at:
-            return theirs.inside <= self._started_at
-        return (ours.run, ours.number) > (theirs.run, theirs.number)
+        if ours.host_id == self._own_host_id and ours.inside == self.inside:
+            return (ours.inside, ours.step) > (theirs.inside, theirs.step)
+        return (ours.joined, ours.run, ours.number) > (theirs.joined, theirs.run, theirs.number)
+
+    def _holds(self, ours: Mark, theirs: Mark | None) -> bool:
+        """Whether ours, which is not written, counts: of the host that this is on whatever is not told by
+        a manager that started later.
+        """
+        if theirs is not None and ours.host_id == self._own_host_id and ours.inside == self.inside:
+            return theirs.inside <= self.inside
+        return self._is_later(ours, theirs)
 
     def _unwritten_memory(self, memory: Memory) -> dict[str, Kept]:
         rows = {}
@@ -258,8 +304,12 @@ class Ledger:
         """Applies what another manager applied, as it did; where that cannot be, all is to be read."""
         view, mark, changed = self.view(host_id), self.mark(host_id), False
         for each in logged:
-            if each.mark.step <= mark.step:
+            # Without steps it is what is there, perhaps less than what was: of a database that was put back.
+            if each.mark.step == mark.step or (each.steps is not None and each.mark.step < mark.step):
                 continue
+            if self._is_later(mark, each.mark):
+                self._behind.add(host_id)
+                break
             try:
                 view = _replayed(view, each, mark.step + 1)
             except FullReportNeeded:
@@ -272,13 +322,19 @@ class Ledger:
             self._take(view, mark, changed)
 
     async def _reread(self, host_id: str) -> None:
+        before = self.marks.get(host_id)
         view, mark = await in_thread(self._store.host, host_id)
-        if self._is_waiting(host_id):
+        # Otherwise it is still behind, and read again.
+        if self._is_waiting(host_id) or self.marks.get(host_id) is not before:
             return
         self._behind.discard(host_id)
-        if mark is not None and mark.step != self.mark(host_id).step:
-            self._told_here.discard(host_id)
-            self._take(_as_reported(view or HostView(host_id=host_id, looks={}), mark), mark, True)
+        if mark is None or mark.step == self.mark(host_id).step:
+            return
+        if self._is_later(self.mark(host_id), mark):
+            self._write_over(host_id, view, mark)
+            return
+        self._told_here.discard(host_id)
+        self._take(_as_reported(view or HostView(host_id=host_id, looks={}), mark), mark, True)
 
     def _note(self, key: str, theirs: Kept | None) -> None:
         mine = self._kept.get(key)
@@ -302,11 +358,14 @@ class Ledger:
         self._noticed(former, changed)
 
 
-def adopting(mine: Memory, others: Mapping[str, Remembered]) -> Memory:
-    """`mine` after other managers remembered something first; the very same where that changes nothing."""
+def adopting(mine: Memory, others: Mapping[str, Remembered], declared: Collection[str]) -> Memory:
+    """`mine` after other managers remembered something first; the very same where that changes nothing.
+
+    `declared`: the keys of the volumes that are merged here; of others nothing is known better here.
+    """
     volumes = dict(mine.volumes)
     for key, theirs in others.items():
-        both = adopted(volumes.get(key), theirs)
+        both = adopted(volumes.get(key) if key in declared else None, theirs)
         volumes[key] = theirs if both == theirs and both is not volumes.get(key) else both
     same = all(volumes[key] is mine.volumes.get(key) for key in others)
     return mine if same else Memory(volumes=volumes)

@@ -157,11 +157,18 @@ class Manager:
         """Applies what the agent inside this process saw."""
         if self._ledger.superseded:
             return
-        now = self._clock()
+        now, key = self._clock(), (changes.source, changes.scope)
+        if not changes.full and key not in self.view(host_id).looks:
+            # Another manager dropped what this follows on: it is looked at anew.
+            scopes = self._scopes.of(host_id)
+            wanted = scopes.scopes if scopes is not None else []
+            self._rescope(host_id, [(name, scope) for name, scope in wanted if (name, scope.key) != key])
+            self._rescope(host_id, wanted)
+            return
         view = received(self.view(host_id), changes, now)
         mark = self._ledger.mark(host_id)
         said = replace(mark.report, version=__version__, reported_at=now, incompatible=False, error_msg="")
-        mark = replace(mark, report=said, inside=self._started_at)
+        mark = replace(mark, report=said, inside=self._ledger.inside)
         self._ledger.keep(view, mark, [applied(view, changes)])
         self._dirty.set()
 
@@ -185,7 +192,7 @@ class Manager:
 
     async def declared(self) -> Declared:
         """What was declared through the API. Raises StoreError where the database does not answer."""
-        return await asyncio.to_thread(self._store.declared)
+        return await in_thread(self._store.declared)
 
     async def declare(self, change: Callable[[Declared], Declared]) -> Declared:
         """Declares what `change` makes of what was declared so far; published when this returns.
@@ -193,7 +200,7 @@ class Manager:
         Raises:
             StoreError: the database does not answer; whatever `change` raises. Nothing is changed then.
         """
-        after = await asyncio.to_thread(self._store.declare, change)
+        after = await in_thread(self._store.declare, change)
         await self.redeclare()
         return after
 
@@ -234,7 +241,10 @@ class Manager:
             await in_thread(self.access.refresh)
 
         async def declared(_: Ids) -> None:
+            before = self.host_ids()
             await self.redeclare()
+            # What was written of them may have been read before they were known here.
+            await self._ledger.catch_up(set(self.host_ids()).difference(before))
 
         async def hosts(host_ids: Ids) -> None:
             await self._ledger.catch_up(host_ids or self.host_ids())
@@ -253,7 +263,7 @@ class Manager:
             views, clock, others = self.views(), self._clock(), self._ledger.others
             declaration = self._declaration = declared(self._declaration, views, self._directories)
             former, known = self._truth, self._published
-            memory = adopting(former.memory, others)
+            memory = adopting(former.memory, others, _volume_keys(declaration) if others else ())
             truth, published, listing = await asyncio.to_thread(
                 published_anew, declaration, views, former, memory, clock, known, self._listing
             )
@@ -272,6 +282,7 @@ class Manager:
         if not declaration.found and host_id not in linked:
             wanted = {**wanted, host_id: []}
         self._scopes.keep(wanted)
+        self._ledger.take_over(self._clock(), self._file.host_timeout_s)
         self._rescope(host_id, [] if self._ledger.superseded else wanted.get(host_id, []))
         now = self._clock()
         for other, view in self.views().items():
@@ -287,7 +298,7 @@ class Manager:
 
     async def close(self) -> None:
         """Writes what is not written yet, and closes the store."""
-        await self.write_behind()
+        await self._ledger.finish(self._truth.memory)
         await asyncio.to_thread(self._store.close)
 
     async def _publish_forever(self) -> None:
@@ -301,6 +312,12 @@ class Manager:
     async def write_behind(self) -> None:
         """Writes what was applied since the last time, in one transaction."""
         await self._ledger.write(self._truth.memory)
+
+
+def _volume_keys(declaration: Declaration) -> frozenset[str]:
+    return frozenset(
+        volume.key for storage in declaration.image_storages.values() for volume in storage.volumes
+    )
 
 
 def _linked(declaration: Declaration) -> dict[str, frozenset[str]]:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable, Iterable, Mapping
+from contextlib import suppress
 
 from msgspec.structs import replace
 
@@ -16,6 +18,9 @@ from storekeeper.manager.scoping import ScopesKept
 from storekeeper.merge.hosts import HostReport
 from storekeeper.merge.truth import HostView
 from storekeeper.report import PROTOCOL, Acknowledged, Changes, Report
+
+# How long a report may wait for the database to tell what came before it.
+READ_WITHIN_S = 5.0
 
 
 class Receiving:
@@ -45,7 +50,7 @@ class Receiving:
         Raises: see `receive`.
         """
         host_id = credential.host_id
-        if self._ledger.is_behind(host_id):
+        if self._ledger.is_behind(host_id) or self._is_strange(report, host_id):
             await self._caught_up(host_id)
         try:
             answer = self.receive(report, credential, address)
@@ -61,10 +66,18 @@ class Receiving:
 
     async def _caught_up(self, host_id: str) -> bool:
         """Whether there was more to know; without the database an agent tells all instead."""
-        try:
-            return await self._ledger.catch_up([host_id])
-        except StoreError:
-            return False
+        before = self._ledger.mark(host_id)
+        with suppress(StoreError, TimeoutError):
+            # Nothing is read of a host before what was told of it here is written.
+            await self._ledger.written(host_id)
+            async with asyncio.timeout(READ_WITHIN_S):
+                await self._ledger.catch_up([host_id])
+        return self._ledger.mark(host_id) != before
+
+    def _is_strange(self, report: Report | Greeting, host_id: str) -> bool:
+        """Whether a new machine may have joined as this host, which another manager knows already."""
+        last = self._ledger.mark(host_id)
+        return isinstance(report, Report) and report.run == last.run and report.boot_id != last.report.boot_id
 
     def receive(self, report: Report | Greeting, credential: Credential, address: str = "") -> Acknowledged:
         """Applies one report of an agent, whole, or says why not and changes nothing of what is known.
