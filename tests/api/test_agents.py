@@ -238,6 +238,21 @@ def test_a_revoked_host_reports_no_more_until_it_joins_anew(desk: Desk) -> None:
     assert desk.report(report(), desk.joined()).status == 200
 
 
+def test_a_report_that_was_on_its_way_when_its_host_was_revoked_counts_no_more(
+    desk: Desk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    token, decode = desk.joined(), agents._report
+
+    def slow(body: bytes) -> Any:
+        (agent,) = (one for one in desk.manager.access.credentials() if one.kind == "agent")
+        desk.manager.access.revoke(agent.credential_id)
+        return decode(body)
+
+    monkeypatch.setattr(agents, "_report", slow)
+    assert desk.report(report(), token).status == 401
+    assert desk.manager.host_reports()["h1"].reported_at == 0.0
+
+
 def test_a_new_credential_ends_the_former_one_once_it_is_used(desk: Desk) -> None:
     former = desk.joined()
     desk.now += 1

@@ -78,6 +78,9 @@ class Agents(Controller):
             raise UsageError("A report is compressed: send it with Content-Encoding: zstd.")
         body = await request.body()
         report = _report(body) if _small(body) else await asyncio.to_thread(_report, body)
+        # Its body may have come for long, and another machine may be this host since.
+        if not _manager(request).access.admits(principal_of(request)):
+            raise NotAuthenticated("This token holds no more: it was revoked, replaced or it expired.")
         address = request.client.host if request.client is not None else ""
         acknowledged = await _manager(request).hear(report, credential, address)
         return response(answers.made(answers.encode(acknowledged)))
