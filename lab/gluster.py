@@ -102,12 +102,13 @@ def heal(host: LabHost, volume: GlusterVolumeTable, path: str, side: str) -> Non
     # Where they did not come up after the split, the volume cannot be set.
     start(host, volume)
     gluster(host, f"volume set {volume.name} {_HEALED}")
-    chosen = f"volume heal {volume.name} split-brain source-brick {side} {shlex.quote(path)}"
-    # Its client may not have found the bricks that have just come up.
-    host.wait_until(f"gluster --mode=script {chosen}", within_s=120, what=f"{path} is what {side} holds")
+    tool = f"gluster --mode=script volume heal {volume.name}"
+    chosen = f"{tool} split-brain source-brick {side} {shlex.quote(path)}"
+    none = f"[ $({tool} info split-brain | grep -c 'in split-brain: 0$') = {len(volume.bricks)} ]"
+    # Its client may not have found the bricks that have just come up, or have failed at the last of them.
+    host.wait_until(f"{chosen} || {none}", within_s=120, what=f"{path} is what {side} holds")
     gluster(host, f"volume heal {volume.name}")
-    info = f"gluster --mode=script volume heal {volume.name} info"
-    count = f"$({info} | grep -c '^Number of entries: 0$')"
+    count = f"$({tool} info | grep -c '^Number of entries: 0$')"
     host.wait_until(f"[ {count} = {len(volume.bricks)} ]", within_s=120, what=f"{volume.name} is healed")
 
 
