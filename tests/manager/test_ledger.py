@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import threading
 from collections.abc import Callable, Coroutine, Iterator
+from pathlib import Path
 from typing import Any
 
 import psycopg
@@ -14,8 +15,10 @@ from msgspec.structs import replace
 from storekeeper.database import Store, open_store
 from storekeeper.database.steps import Mark
 from storekeeper.errors import StoreError
-from storekeeper.manager.ledger import Ledger, adopting
+from storekeeper.manager import ledger
+from storekeeper.manager.ledger import Ledger
 from storekeeper.manager.receiving import applied, forgotten
+from storekeeper.manager.replaying import adopting
 from storekeeper.manager.reports import after, without
 from storekeeper.merge.hosts import HostReport
 from storekeeper.merge.truth import Memory, Remembered
@@ -82,6 +85,23 @@ def run(scenario: Callable[[Desk, Desk], Coroutine[Any, Any, None]], url: str, *
                 desk.store.close()
 
     asyncio.run(main())
+
+
+def test_what_is_too_much_for_one_transaction_is_written_in_several(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def scenario(desk: Desk, _: Desk) -> None:
+        for host_id in ("h1", "h2", "h3"):
+            told = saw(*KEY, image("first"))
+            view = after(desk.ledger.view(host_id), [told], 1.0)
+            desk.ledger.keep(view, desk.ledger.mark(host_id), [applied(view, told)])
+        assert await desk.writes()
+        assert desk.store.stored().views.keys() == {"h1", "h2"}
+        await desk.ledger.finish(NOTHING)
+        assert desk.store.stored().views.keys() == {"h1", "h2", "h3"}
+
+    monkeypatch.setattr(ledger, "FACTS_AT_ONCE", 2)
+    run(scenario, f"sqlite://{tmp_path}/s.db")
 
 
 async def both_know(one: Desk, other: Desk, name: str) -> None:

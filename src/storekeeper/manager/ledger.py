@@ -23,19 +23,17 @@ from msgspec.structs import replace
 from storekeeper.database import Store
 from storekeeper.database.steps import (
     Applied,
-    Dropped,
     Forgotten,
     HostWrite,
     Kept,
     Logged,
     Mark,
-    look_after,
     whole,
 )
 from storekeeper.errors import FullReportNeeded, StoreError
+from storekeeper.manager.replaying import as_reported, replayed
 from storekeeper.manager.waiting import in_thread, to_its_end
 from storekeeper.merge.hosts import HostReport
-from storekeeper.merge.remembering import adopted
 from storekeeper.merge.truth import HostView, Memory, Remembered
 from storekeeper.report import changes
 
@@ -46,6 +44,8 @@ GATHER_S = 0.02
 WRITTEN_WITHIN_S = 1.0
 # Another manager may be quicker than the last write, and than the one that settles it.
 LAST_WRITES = 3
+# Of more than about this many facts at once others would wait for the rows, and memory be short.
+FACTS_AT_ONCE = 20_000
 
 Step = Applied | Forgotten
 
@@ -65,7 +65,7 @@ class Ledger:
     ) -> None:
         stored = store.stored()
         self.views: Mapping[str, HostView] = {
-            host_id: _as_reported(
+            host_id: as_reported(
                 stored.views.get(host_id) or HostView(host_id=host_id, looks={}), stored.marks.get(host_id)
             )
             for host_id in stored.views.keys() | stored.marks.keys()
@@ -80,6 +80,7 @@ class Ledger:
         self._noticed = noticed
         self._kept = dict(stored.memory)
         self._unwritten: dict[str, list[Step]] = {}
+        self._more = False
         self._under_way: dict[str, list[Step]] = {}
         self._behind: set[str] = set()
         self._told_here: set[str] = set()
@@ -185,7 +186,9 @@ class Ledger:
     async def run(self, memory: Callable[[], Memory]) -> None:
         """Writes behind, until cancelled. `memory`: that of the last truth."""
         while True:
-            if self._store.shared:
+            if self._more:
+                await asyncio.sleep(GATHER_S)
+            elif self._store.shared:
                 with suppress(TimeoutError):
                     async with asyncio.timeout(WRITE_EVERY_S):
                         await self._due.wait()
@@ -198,17 +201,16 @@ class Ledger:
 
     async def finish(self, memory: Memory) -> None:
         """Writes the last, also what was refused, if that can be done."""
-        for _ in range(LAST_WRITES):
-            if not await self.write(memory) or not self._unwritten:
-                break
+        tries = LAST_WRITES
+        while tries and await self.write(memory) and self._unwritten:
+            tries -= not self._more
 
     async def write(self, memory: Memory) -> bool:
-        """Writes what was told since the last time, in one transaction; whether that could be done."""
+        """Writes what was told, as much as is good in one transaction; whether that could be done."""
         async with self._writing:
             self._due.clear()
             remembered = self._unwritten_memory(memory)
-            batch, self._unwritten = self._unwritten, {}
-            self._under_way = batch
+            self._under_way = batch = self._next_batch()
             marks = {host_id: self.mark(host_id) for host_id in batch}
             hosts = [
                 HostWrite(mark=replace(mark, step=mark.step + 1), steps=batch[host_id])
@@ -241,6 +243,18 @@ class Ledger:
                 wrote, self._wrote = self._wrote, asyncio.Event()
                 wrote.set()
         return True
+
+    def _next_batch(self) -> dict[str, list[Step]]:
+        """What was told of the first hosts that wait to be written, of each all."""
+        batch: dict[str, list[Step]] = {}
+        facts = 0
+        for host_id in tuple(self._unwritten):
+            if facts >= FACTS_AT_ONCE:
+                break
+            batch[host_id] = self._unwritten.pop(host_id)
+            facts += sum(len(step.changes.facts) for step in batch[host_id] if isinstance(step, Applied))
+        self._more = bool(self._unwritten)
+        return batch
 
     async def _settle(self, host_id: str, theirs: Mark | None) -> None:
         """Another manager wrote of this host: the later report wins. Raises StoreError."""
@@ -311,7 +325,7 @@ class Ledger:
                 self._behind.add(host_id)
                 break
             try:
-                view = _replayed(view, each, mark.step + 1)
+                view = replayed(view, each, mark.step + 1)
             except FullReportNeeded:
                 self._behind.add(host_id)
                 break
@@ -334,7 +348,7 @@ class Ledger:
             self._write_over(host_id, view, mark)
             return
         self._told_here.discard(host_id)
-        self._take(_as_reported(view or HostView(host_id=host_id, looks={}), mark), mark, True)
+        self._take(as_reported(view or HostView(host_id=host_id, looks={}), mark), mark, True)
 
     def _note(self, key: str, theirs: Kept | None) -> None:
         mine = self._kept.get(key)
@@ -356,37 +370,3 @@ class Ledger:
         if view is not former:
             self.views = {**self.views, view.host_id: view}
         self._noticed(former, changed)
-
-
-def adopting(mine: Memory, others: Mapping[str, Remembered], declared: Collection[str]) -> Memory:
-    """`mine` after other managers remembered something first; the very same where that changes nothing.
-
-    `declared`: the keys of the volumes that are merged here; of others nothing is known better here.
-    """
-    volumes = dict(mine.volumes)
-    for key, theirs in others.items():
-        both = adopted(volumes.get(key) if key in declared else None, theirs)
-        volumes[key] = theirs if both == theirs and both is not volumes.get(key) else both
-    same = all(volumes[key] is mine.volumes.get(key) for key in others)
-    return mine if same else Memory(volumes=volumes)
-
-
-def _replayed(view: HostView, logged: Logged, step: int) -> HostView:
-    """`view` after one more step. Raises FullReportNeeded where that does not follow on it."""
-    if logged.steps is None or logged.mark.step != step:
-        raise FullReportNeeded("This is not the next step.")
-    looks = dict(view.looks)
-    for each in logged.steps:
-        if isinstance(each, Dropped):
-            looks.pop((each.source, each.scope), None)
-            continue
-        key = (each.changes.source, each.changes.scope)
-        former = looks.get(key)
-        if former is None and not each.changes.full:
-            raise FullReportNeeded("There is no look that this follows on.")
-        looks[key] = look_after(former, each)
-    return _as_reported(HostView(host_id=view.host_id, looks=looks), logged.mark)
-
-
-def _as_reported(view: HostView, mark: Mark | None) -> HostView:
-    return replace(view, reported_at=mark.report.reported_at) if mark is not None else view

@@ -28,9 +28,10 @@ from storekeeper.manager.access import Access
 from storekeeper.manager.events import Events, steps
 from storekeeper.manager.following import Heed, Ids, follow
 from storekeeper.manager.hosts import host_reports
-from storekeeper.manager.ledger import Ledger, adopting
+from storekeeper.manager.ledger import Ledger
 from storekeeper.manager.published import Published, publish, published_anew
 from storekeeper.manager.receiving import Receiving, applied, forgotten
+from storekeeper.manager.replaying import adopting
 from storekeeper.manager.reports import Greeting, outdated, without
 from storekeeper.manager.scoping import ScopesKept
 from storekeeper.manager.waiting import in_thread
@@ -85,7 +86,7 @@ class Manager:
         self._publishing = asyncio.Lock()
         self._declaring = asyncio.Lock()
         self._scopes = ScopesKept(declaration.host_timeout_s, declaration.every_s)
-        self._receiving = Receiving(self._ledger, self._scopes, self.host_ids, self._linked, clock)
+        self._receiving = Receiving(self._ledger, self._scopes, self._has, self._linked, clock)
         self.ready = False
         # SHA-256 of the certificate that clients are to pin, `sha256:HEX`; `""` without one.
         self.fingerprint = ""
@@ -142,6 +143,9 @@ class Manager:
     def host_ids(self) -> tuple[str, ...]:
         """The ids of all hosts: declared by themselves, or linked by a storage."""
         return tuple(dict.fromkeys([*self._declaration.hosts, *self._linked()]))
+
+    def _has(self, host_id: str) -> bool:
+        return host_id in self._declaration.hosts or host_id in self._linked()
 
     def scopes_of(self, host_id: str) -> Scopes | None:
         """Where a host is to look; None before the first truth."""

@@ -24,21 +24,21 @@ READ_WITHIN_S = 5.0
 
 
 class Receiving:
-    """Receives reports into a ledger. `host_ids` and `linked` (by host, the keys of the volumes of all its
-    storages) tell what is declared now.
+    """Receives reports into a ledger. `has` (whether there is a host) and `linked` (by host, the keys of the
+    volumes of all its storages) tell what is declared now.
     """
 
     def __init__(
         self,
         ledger: Ledger,
         scopes: ScopesKept,
-        host_ids: Callable[[], tuple[str, ...]],
+        has: Callable[[str], bool],
         linked: Callable[[], Mapping[str, frozenset[str]]],
         clock: Callable[[], float],
     ) -> None:
         self._ledger = ledger
         self._scopes = scopes
-        self._host_ids = host_ids
+        self._has = has
         self._linked = linked
         self._clock = clock
 
@@ -91,7 +91,7 @@ class Receiving:
         now, host_id = self._clock(), credential.host_id
         if report.host_id != host_id:
             raise Refused(f"This credential is of {host_id}'s agent; a host reports of itself only.")
-        if host_id not in self._host_ids():
+        if not self._has(host_id):
             raise Refused(f"{host_id} is declared no more; declare it: storekeeper host add {host_id}")
         if isinstance(report, Greeting):
             raise self._incompatible(report, address)
