@@ -43,6 +43,7 @@ async def measured(fleet: Fleet, churn: list[int], seconds: float, floor_s: floa
         print(f"all images served after {first.seconds:.1f} s, {first.seconds / floor_s:.1f} x the floor; "
               f"{first.reports_s:.0f} reports/s")  # fmt: skip
         print(_cost(first), flush=True)
+        await fleet.rest(TIMEOUT_S)
         print("churn  reports/s    request p50, p99   to document p50, p99    lag p99  cores; memory")
         steps: dict[int, Load] = {}
         found["steady"] = steps

@@ -28,6 +28,9 @@ WATCHED = 20
 FILES = 16_384
 TICK_S = 0.02
 LAG_EVERY_S = 0.05
+# With so little of a core each, managers do no more than hear that nothing is new.
+REST_CORES = 0.3
+REST_S = 2.0
 # A whole line of an event must fit in.
 EVENT_BYTES = 32 << 20
 # What was sent is served within this, or the managers do not keep up.
@@ -116,6 +119,15 @@ class Fleet:
         self.timings.reset()
         async with self._watching([]):
             return await self._measured(self._all_served(timeout_s), self._cpu_s())
+
+    async def rest(self, timeout_s: float) -> None:
+        """Waits until the managers have written what they were told, and do little else than listen."""
+        began = time.monotonic()
+        while time.monotonic() - began < timeout_s:
+            before = self._cpu_s()["managers"]
+            await asyncio.sleep(REST_S)
+            if self._cpu_s()["managers"] - before < REST_CORES * REST_S * len(self.managers):
+                return
 
     async def steady(self, changes_s: float, seconds: float) -> Load:
         """A while of `changes_s` changes a second over all storages."""
