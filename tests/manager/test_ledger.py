@@ -49,7 +49,7 @@ class Desk:
     def is_told(self, name: str, number: int, *, run: int = 1, at: float = 0.0, **more: Any) -> None:
         """By a report of h1 that tells all."""
         told = [saw(*KEY, image(name))]
-        view = after(self.ledger.view("h1"), told, at or 100.0 + number)
+        view = after(self.ledger.view("h1"), told, at or 100.0 + number, {})
         report = HostReport(host_id="h1", boot_id="b", reported_at=view.reported_at)
         mark = replace(self.ledger.mark("h1"), run=run, number=number, report=report, **more)
         self.ledger.keep(view, mark, [applied(view, told[0])])
@@ -93,7 +93,7 @@ def test_what_is_too_much_for_one_transaction_is_written_in_several(
     async def scenario(desk: Desk, _: Desk) -> None:
         for host_id in ("h1", "h2", "h3"):
             told = saw(*KEY, image("first"))
-            view = after(desk.ledger.view(host_id), [told], 1.0)
+            view = after(desk.ledger.view(host_id), [told], 1.0, {})
             desk.ledger.keep(view, desk.ledger.mark(host_id), [applied(view, told)])
         assert await desk.writes()
         assert desk.store.stored().views.keys() == {"h1", "h2"}

@@ -13,6 +13,7 @@ from msgspec.structs import replace
 
 from storekeeper.errors import FullReportNeeded, Refused, Superseded, UsageError
 from storekeeper.manager.reports import Greeting, after, decoded, outdated, own, without
+from storekeeper.observation import Fault
 from storekeeper.report import PROTOCOL, Changes, Report
 from storekeeper.sources import SOURCES
 from tests.manager.agents import report, saw
@@ -187,30 +188,47 @@ def test_a_volume_that_was_never_its_own_is_refused() -> None:
 def test_a_look_is_as_old_as_the_host_says_and_never_in_the_future() -> None:
     old = replace(saw("mounts", "", mount("/")), age_s=30.0)
     early = replace(saw("disks", ""), age_s=-30.0)
-    view = after(host(), [old, early], 1000.0)
+    view = after(host(), [old, early], 1000.0, {})
     assert view.reported_at == 1000.0
     assert view.looks["mounts", ""].at == 970.0
     assert view.looks["disks", ""].at == 1000.0
 
 
 def test_a_look_older_than_time_is_merely_very_old() -> None:
-    assert after(host(), [replace(saw("mounts", ""), age_s=1e300)], 1000.0).looks["mounts", ""].at == 0.0
+    assert after(host(), [replace(saw("mounts", ""), age_s=1e300)], 1000.0, {}).looks["mounts", ""].at == 0.0
 
 
 def test_what_a_full_report_does_not_hold_stays() -> None:
-    view = after(host(look("mounts", "", mount("/"))), [saw("disks", "")], 1000.0)
+    view = after(host(look("mounts", "", mount("/"))), [saw("disks", "")], 1000.0, {})
     assert set(view.looks) == {("mounts", ""), ("disks", "")}
 
 
 def test_changes_of_a_look_that_is_not_known_need_a_full_report() -> None:
     change = replace(saw("mounts", ""), full=False)
     with pytest.raises(FullReportNeeded):
-        after(host(), [saw("disks", ""), change], 1000.0)
+        after(host(), [saw("disks", ""), change], 1000.0, {})
 
 
 # --- what is forgotten --------------------------------------------------------------------------
 
 HERE = host(look(*IMAGES, image("a")), look("space", VOLUME.key), look("disks", ""))
+
+
+def test_what_the_first_look_of_a_host_could_not_see_stays_as_another_host_saw_it() -> None:
+    key = ("images", VOLUME.key)
+    former = {"h2": host(look(*key, image("a/1"), image("b"), image("c")), name="h2")}
+    unread = Fault(code="io-error", text="cannot be read", hides="a/")
+    first = after(host(), [saw(*key, image("b"), faults=(unread,))], 1000.0, former)
+    assert set(first.looks[key].seen.facts) == {"a/1", "b"}
+    all_seen = after(first, [saw(*key, image("b"))], 1001.0, former)
+    assert set(all_seen.looks[key].seen.facts) == {"b"}
+
+
+def test_a_host_that_saw_nothing_at_its_first_look_has_seen_nothing() -> None:
+    key = ("images", VOLUME.key)
+    former = {"h2": host(look(*key, image("a")), name="h2")}
+    blind = after(host(), [saw(*key, faults=(TIMED_OUT,))], 1000.0, former)
+    assert (blind.looks[key].seen.facts, blind.looks[key].good_at) == ({}, 0.0)
 
 
 def test_looks_at_volumes_that_are_not_the_hosts_any_more_are_outdated() -> None:

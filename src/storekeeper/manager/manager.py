@@ -32,14 +32,14 @@ from storekeeper.manager.ledger import Ledger
 from storekeeper.manager.published import Published, publish, published_anew
 from storekeeper.manager.receiving import Receiving, applied, forgotten
 from storekeeper.manager.replaying import adopting
-from storekeeper.manager.reports import Greeting, outdated, without
+from storekeeper.manager.reports import Greeting, after, outdated, without
 from storekeeper.manager.scoping import ScopesKept
 from storekeeper.manager.waiting import in_thread
 from storekeeper.merge.discovery import discover
 from storekeeper.merge.hosts import HostReport, Known
 from storekeeper.merge.scopes import scopes
 from storekeeper.merge.truth import HostView, Truth
-from storekeeper.report import Acknowledged, Changes, Report, Scopes, received
+from storekeeper.report import Acknowledged, Changes, Report, Scopes
 from storekeeper.sources.contract import Scope
 
 LONGEST_WAIT_S = 3600.0
@@ -169,7 +169,7 @@ class Manager:
             self._rescope(host_id, [(name, scope) for name, scope in wanted if (name, scope.key) != key])
             self._rescope(host_id, wanted)
             return
-        view = received(self.view(host_id), changes, now)
+        view = after(self.view(host_id), [changes], now, self.views())
         mark = self._ledger.mark(host_id)
         said = replace(mark.report, version=__version__, reported_at=now, incompatible=False, error_msg="")
         mark = replace(mark, report=said, inside=self._ledger.inside)

@@ -115,7 +115,7 @@ class Receiving:
         once = self._scopes.once(host_id) | view.looks.keys()
         linked = self._linked().get(host_id, frozenset())
         taken, left = own(report, given, once, linked, scanners, self._ledger.views)
-        told = after(view, taken, now)
+        told = after(view, taken, now, self._ledger.views)
         # What was left out would be missing from what later changes follow on.
         gone = [key for key in left if key in told.looks]
         said = HostReport(

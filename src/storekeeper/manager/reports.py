@@ -15,7 +15,7 @@ from msgspec import Struct
 
 from storekeeper.database.steps import Mark
 from storekeeper.errors import FullReportNeeded, Refused, Superseded, UsageError
-from storekeeper.merge.truth import HostView
+from storekeeper.merge.truth import HostView, Look
 from storekeeper.observation import (
     DeclaredMount,
     Disk,
@@ -32,7 +32,7 @@ from storekeeper.observation import (
     Space,
 )
 from storekeeper.report import PROTOCOL, Changes, Report, looked
-from storekeeper.sources import SOURCES
+from storekeeper.sources import INSIDE, SOURCES
 
 Key = tuple[str, str]
 
@@ -159,8 +159,10 @@ def own(
     return taken, left
 
 
-def after(view: HostView, changes: Collection[Changes], now: float) -> HostView:
-    """`view` after these changes came at `now`, all of them.
+def after(
+    view: HostView, changes: Collection[Changes], now: float, views: Mapping[str, HostView]
+) -> HostView:
+    """`view` after these changes came at `now`, all of them. `views`: what all hosts told before.
 
     Raises:
         FullReportNeeded: a change follows on a look that is not there.
@@ -171,8 +173,21 @@ def after(view: HostView, changes: Collection[Changes], now: float) -> HostView:
         former = looks.get(key)
         if former is None and not change.full:
             raise FullReportNeeded(f"No look of {change.source} is known here to follow on; tell everything.")
+        if former is None:
+            former = _seen_elsewhere(key, change, views)
         looks[key] = looked(former, change, max(now - max(change.age_s, 0.0), 0.0))
     return HostView(host_id=view.host_id, looks=looks, reported_at=now)
+
+
+def _seen_elsewhere(key: Key, change: Changes, views: Mapping[str, HostView]) -> Look | None:
+    """What another host last saw in a volume of which this one, at its first look, could not see everything:
+    that is known all the same.
+    """
+    hides = {fault.hides for fault in change.faults if fault.hides}
+    if key[0] not in INSIDE or not hides or "*" in hides:
+        return None
+    looks = (look for view in views.values() if (look := view.looks.get(key)) is not None and look.good_at)
+    return max(looks, key=lambda look: look.good_at, default=None)
 
 
 def without(view: HostView, keys: Collection[Key]) -> HostView:
