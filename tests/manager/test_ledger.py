@@ -87,6 +87,25 @@ def run(scenario: Callable[[Desk, Desk], Coroutine[Any, Any, None]], url: str, *
     asyncio.run(main())
 
 
+@postgresql_only
+def test_a_claim_that_one_manager_met_outlives_the_report_that_another_was_told(
+    server: PostgresqlServer,
+) -> None:
+    async def scenario(one: Desk, other: Desk) -> None:
+        one.is_told("first", 1)
+        await one.writes()
+        await other.hears()
+        one.is_told("second", 2)
+        other.ledger.keep(
+            other.ledger.view("h1"), replace(other.ledger.mark("h1"), claim="another", claimed_at=5.0), []
+        )
+        await one.writes()
+        await both_know(one, other, "second")
+        assert one.ledger.mark("h1").claim == "another"
+
+    run(scenario, server.fresh())
+
+
 def test_what_is_too_much_for_one_transaction_is_written_in_several(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -347,8 +347,13 @@ class Ledger:
         if self._is_later(self.mark(host_id), mark):
             self._write_over(host_id, view, mark)
             return
-        self._told_here.discard(host_id)
+        ours = self.mark(host_id)
         self._take(as_reported(view or HostView(host_id=host_id, looks={}), mark), mark, True)
+        if ours.claimed_at > mark.claimed_at:
+            # Another machine's claim says nothing of what the host itself saw.
+            claimed = replace(mark, claim=ours.claim, claimed_at=ours.claimed_at)
+            self.keep(self.view(host_id), claimed, [])
+        self._told_here.discard(host_id)
 
     def _note(self, key: str, theirs: Kept | None) -> None:
         mine = self._kept.get(key)
