@@ -9,6 +9,7 @@ import signal
 import subprocess
 import tempfile
 import time
+from contextlib import suppress
 from pathlib import Path
 
 import psycopg
@@ -100,7 +101,9 @@ class PostgresqlServer:
         os.kill(self._process.pid, number)
         children = Path(f"/proc/{self._process.pid}/task/{self._process.pid}/children").read_text("ascii")
         for child in children.split():
-            os.kill(int(child), number)
+            # One that ended when its client left is signalled no more.
+            with suppress(ProcessLookupError):
+                os.kill(int(child), number)
 
 
 def _as_nobody() -> list[str]:
