@@ -17,6 +17,7 @@ from msgspec.structs import replace
 from storekeeper.database import open_store
 from storekeeper.database.steps import Mark
 from storekeeper.errors import FullReportNeeded, Superseded
+from storekeeper.manager import ledger, receiving
 from storekeeper.manager.manager import Manager
 from tests.database.postgresql_server import PostgresqlServer, postgresql_server
 from tests.manager.agents import Agent
@@ -30,6 +31,13 @@ pytestmark = pytest.mark.needs("postgresql")
 def server() -> Iterator[PostgresqlServer]:
     with postgresql_server() as running:
         yield running
+
+
+@pytest.fixture
+def patient(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A report is answered once it is written, however slow this machine's disk is."""
+    monkeypatch.setattr(ledger, "WRITTEN_WITHIN_S", 60.0)
+    monkeypatch.setattr(receiving, "READ_WITHIN_S", 60.0)
 
 
 class Managers:
@@ -76,7 +84,7 @@ async def managers(url: str, count: int = 2) -> AsyncIterator[Managers]:
             await several.kill(0)
 
 
-async def until(happened: Callable[[], bool], within_s: float = 30) -> None:
+async def until(happened: Callable[[], bool], within_s: float = 60) -> None:
     async with asyncio.timeout(within_s):
         while not happened():
             await asyncio.sleep(0.005)
@@ -93,7 +101,7 @@ def told_as(agent: Agent) -> list[str]:
 
 
 async def tells_all(agent: Agent, manager: Manager) -> None:
-    async with asyncio.timeout(30):
+    async with asyncio.timeout(60):
         while not await agent.tells_one_of_several(manager):
             pass
 
@@ -122,6 +130,7 @@ def test_what_one_manager_is_told_every_manager_serves(server: PostgresqlServer)
     run(scenario, server.fresh())
 
 
+@pytest.mark.usefixtures("patient")
 def test_an_agent_that_switches_at_every_report_goes_on_with_changes(server: PostgresqlServer) -> None:
     async def scenario(several: Managers) -> None:
         agent = looking("h1")
@@ -136,6 +145,7 @@ def test_an_agent_that_switches_at_every_report_goes_on_with_changes(server: Pos
     run(scenario, server.fresh())
 
 
+@pytest.mark.usefixtures("patient")
 def test_a_report_whose_answer_was_lost_is_applied_once_by_whichever_manager(
     server: PostgresqlServer,
 ) -> None:
@@ -150,6 +160,7 @@ def test_a_report_whose_answer_was_lost_is_applied_once_by_whichever_manager(
     run(scenario, server.fresh())
 
 
+@pytest.mark.usefixtures("patient")
 def test_a_manager_that_dies_takes_nothing_that_it_acknowledged_with_it(server: PostgresqlServer) -> None:
     async def scenario(several: Managers) -> None:
         agent = looking("h1")
