@@ -29,6 +29,7 @@ from storekeeper.sources.contract import Host, Scope
 
 _MOMENT = re.compile(r"\d{4}-\d\d-\d\d \d\d:\d\d UTC")
 _MOMENTARY = {"took_s", "available_bytes", "free_space"}
+_LOOKS = 5
 _UUID = re.compile(r"[0-9a-f]{8}-(?:[0-9a-f]{4}-){3}[0-9a-f]{12}")
 
 
@@ -70,14 +71,23 @@ def _sorted(value: Any) -> Any:
     return value
 
 
+def _told(host: Host) -> tuple[str, Any]:
+    """What a host shows as JSON, and without times."""
+    text = msgspec.json.encode(seen(host)).decode()
+    return text, _sorted(json.loads(_MOMENT.sub("then", text)))
+
+
 def main(folder: Path) -> None:
     """Captures this machine and prints what both show."""
-    recording = RecordingHost(RealHost())
-    seen(recording)
+    for _ in range(_LOOKS):
+        recording = RecordingHost(RealHost())
+        _, recorded = _told(recording)
+        live, now = _told(RealHost())
+        # A machine that changed between the two, as a cluster that heals does, is captured again.
+        if recorded == now:
+            break
     stand_ins = recording.save(folder)
-    live, captured = (
-        msgspec.json.encode(seen(host)).decode() for host in (RealHost(), CapturedHost.load(folder))
-    )
+    captured, _ = _told(CapturedHost.load(folder))
     json.dump(comparable(live, captured, stand_ins), sys.stdout)
 
 
