@@ -82,7 +82,7 @@ class Manager:
         if self._database:
             self._database.start()
             # The first start leaves it, but with a database server it would be outside of the lab.
-            with closing(open_store(self._database.url)) as store:
+            with closing(open_store(self._database.url())) as store:
                 Access(store, time.time).first_token(str(self._directory))
         for number in range(self._table.count):
             self.start(number)
@@ -115,7 +115,7 @@ class Manager:
         return [process.port for process in self._processes if process.is_up]
 
     def _config(self, number: int) -> str:
-        database = self._database.url if self._database else f"sqlite://{self._directory}/storekeeper.db"
+        database = self._database.url() if self._database else f"sqlite://{self._directory}/storekeeper.db"
         lines = [
             "[manager]",
             # QEMU's user network brings guests here.

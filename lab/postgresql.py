@@ -1,4 +1,4 @@
-"""A PostgreSQL of the lab's own, in a directory of its own, behind a Unix socket there."""
+"""A PostgreSQL of one's own, in a directory of its own, behind a Unix socket there."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ class PostgresqlServer:
         if not found:
             raise LabError("no PostgreSQL for the manager: apt-get install postgresql")
         self._programs = found[-1]
-        self._directory = Path(tempfile.mkdtemp(prefix="lab-postgresql-"))
+        self._directory = Path(tempfile.mkdtemp(prefix="storekeeper-postgresql-"))
         self._results = results
         self._starts = 0
         self._process: subprocess.Popen[bytes] | None = None
@@ -46,17 +46,16 @@ class PostgresqlServer:
         if made.returncode:
             raise LabError(f"initdb: {made.stderr.strip()}")
 
-    @property
-    def url(self) -> str:
-        """What the manager's declaration says of it."""
-        return f"postgresql://{USER}@/postgres?host={self._directory}"
+    def url(self, database: str = "postgres") -> str:
+        """What `manager.database` says of one of its databases."""
+        return f"postgresql://{USER}@/{database}?host={self._directory}"
 
     def start(self) -> None:
         """Starts it and waits until it takes connections."""
         self._starts += 1
         log = self._results / f"postgresql-{self._starts}.txt"
         data = self._directory / "data"
-        # The lab's machine does not crash: nothing need reach a disk.
+        # Its machine does not crash: nothing need reach a disk.
         settings = ["-c", "listen_addresses=", "-c", "fsync=off"]
         argv = [str(self._programs / "postgres"), "-D", str(data), "-k", str(self._directory), *settings]
         self._process = start([*_as_nobody(), *argv], log)
@@ -68,7 +67,7 @@ class PostgresqlServer:
 
     def _answers(self) -> bool:
         try:
-            psycopg.connect(self.url).close()
+            psycopg.connect(self.url()).close()
         except psycopg.OperationalError:
             return False
         return True
