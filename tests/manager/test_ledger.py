@@ -61,8 +61,8 @@ class Desk:
     async def writes(self) -> bool:
         return await self.ledger.write(NOTHING)
 
-    async def hears(self) -> bool:
-        return await self.ledger.catch_up(["h1"])
+    async def hears(self) -> None:
+        await self.ledger.catch_up(["h1"])
 
     @property
     def images(self) -> list[str]:

@@ -22,7 +22,7 @@ from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 from storekeeper.credentials import Credential
 from storekeeper.database.listening import Subject, Told, listen, notify
 from storekeeper.database.looks import views, write_steps
-from storekeeper.database.rows import is_shared, put
+from storekeeper.database.rows import put
 from storekeeper.database.sharing import log, prune, put_marks, put_memory, read_marks, read_memory, since
 from storekeeper.database.steps import HostWrite, Kept, Logged, Mark, Refused, Stored
 from storekeeper.database.tables import CREDENTIALS, HOSTS, IMAGE_STORAGES
@@ -107,7 +107,7 @@ class Store:
             written = [each for each in hosts if each.mark.host_id not in refused_hosts]
             write_steps(connection, (step for each in written for step in each.steps))
             refused = Refused(hosts=refused_hosts, memory=put_memory(connection, memory))
-            if is_shared(connection):
+            if self.shared:
                 self._tell(connection, written, sorted(memory.keys() - refused.memory.keys()))
         return refused
 

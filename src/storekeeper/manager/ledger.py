@@ -145,18 +145,17 @@ class Ledger:
 
     # --- what others are told -------------------------------------------------------------------
 
-    async def catch_up(self, host_ids: Iterable[str]) -> bool:
-        """Takes up what other managers wrote of these hosts; whether there was something.
+    async def catch_up(self, host_ids: Iterable[str]) -> None:
+        """Takes up what other managers wrote of these hosts.
 
         Raises:
             StoreError: the database does not answer.
         """
         if not self._store.shared:
-            return False
-        before = {host_id: self.marks.get(host_id) for host_id in host_ids}
+            return
         # One at a time: a database that hangs must not hold a thread for every host.
         async with self._reading:
-            wanted = [host_id for host_id in before if not self._is_waiting(host_id)]
+            wanted = [host_id for host_id in host_ids if not self._is_waiting(host_id)]
             steps = {host_id: self.mark(host_id).step for host_id in wanted if host_id not in self._behind}
             news = await in_thread(self._store.since, steps) if steps else {}
             for host_id, logged in news.items():
@@ -164,7 +163,6 @@ class Ledger:
                     self._follow(host_id, logged)
             for host_id in self._behind.intersection(wanted):
                 await self._reread(host_id)
-        return any(self.marks.get(host_id) is not mark for host_id, mark in before.items())
 
     async def remember(self, volume_keys: Iterable[str]) -> bool:
         """Notes, for the next merge, what other managers remember of these volumes; whether that is new.

@@ -254,8 +254,7 @@ class Manager:
             await self._ledger.catch_up(host_ids or self.host_ids())
 
         async def memory(volume_keys: Ids) -> None:
-            everything = {key for keys in self._linked().values() for key in keys}
-            if await self._ledger.remember(volume_keys or everything):
+            if await self._ledger.remember(volume_keys or _volume_keys(self._declaration)):
                 self._dirty.set()
 
         return {"credentials": credentials, "declared": declared, "hosts": hosts, "memory": memory}
@@ -286,9 +285,9 @@ class Manager:
         if not declaration.found and host_id not in linked:
             wanted = {**wanted, host_id: []}
         self._scopes.keep(wanted)
-        self._ledger.take_over(self._clock(), self._file.host_timeout_s)
-        self._rescope(host_id, [] if self._ledger.superseded else wanted.get(host_id, []))
         now = self._clock()
+        self._ledger.take_over(now, self._file.host_timeout_s)
+        self._rescope(host_id, [] if self._ledger.superseded else wanted.get(host_id, []))
         for other, view in self.views().items():
             silent = now - view.reported_at >= self._file.host_timeout_s
             # The agent in this process would not tell all anew where it is to look again.
@@ -314,7 +313,7 @@ class Manager:
                     await self._dirty.wait()
 
     async def write_behind(self) -> None:
-        """Writes what was applied since the last time, in one transaction."""
+        """Writes what was applied, as much as is good in one transaction."""
         await self._ledger.write(self._truth.memory)
 
 
