@@ -16,7 +16,7 @@ _MB = 1 << 20
 
 
 class HostReport(Struct, frozen=True, kw_only=True):
-    """What is known of a host beside its looks. Of this start of the manager; `""` and 0 are unknown.
+    """What is known of a host beside its looks; `""` and 0 are unknown.
 
     `reported_at`: when a report of it was last applied (the manager's clock, epoch seconds).
     `incompatible`: its agent speaks another protocol. `error_msg`: a sentence about its reports.
