@@ -17,7 +17,6 @@ from storekeeper.database.steps import (
     Applied,
     Dropped,
     Forgotten,
-    HostWrite,
     Logged,
     Mark,
     look_after,
@@ -27,7 +26,7 @@ from storekeeper.database.tables import REPORTS, STEPS
 from storekeeper.merge.truth import HostView, Look
 from storekeeper.observation import Fault
 from storekeeper.report import changes
-from tests.database.looks import mark, next_of, pool, seen, told, write
+from tests.database.looks import follows, mark, next_of, pool, seen, told, write
 from tests.database.postgresql_server import PostgresqlServer
 
 Opened = Callable[[], Store]
@@ -52,18 +51,18 @@ class Manager:
     def write(self, host_id: str) -> bool:
         """Whether what was heard came first. Else it is dropped."""
         known = self.marks.get(host_id)
-        now = mark(host_id, (known.step if known is not None else 0) + 1)
         steps = self.unwritten.pop(host_id, [])
-        refused = self.store.put([HostWrite(mark=now, steps=steps)], {})
+        now = follows(known.step if known is not None else 0, *steps, host_id=host_id)
+        refused = self.store.put([now], {})
         if not refused.hosts:
-            self.marks[host_id] = now
+            self.marks[host_id] = now.mark
         return not refused.hosts
 
     def catch_up(self, host_id: str) -> None:
         known = self.marks.get(host_id)
         step = known.step if known is not None else 0
         for logged in self.store.since({host_id: step}).get(host_id, []):
-            assert logged.mark.step == step + 1 or logged.steps is None
+            assert logged.after == step or logged.steps is None
             step = logged.mark.step
             self.marks[host_id] = logged.mark
             if logged.steps is None:
@@ -170,15 +169,21 @@ def shared_by_two(opened: Opened) -> list[Store]:
 def test_of_hosts_with_nothing_new_nothing_is_told(opened: Opened) -> None:
     store = opened()
     store.put([next_of("h1", store), next_of("h2", store)], {})
-    assert store.since({"h1": 1, "h2": 1, "h3": 0, "h4": 4}) == {}
+    assert store.since({"h1": 1, "h2": 1, "h3": 0}) == {}
     assert store.since({"h1": 1, "h2": 0}).keys() == {"h2"}
+
+
+def test_that_nothing_is_there_any_more_of_a_host_is_told(opened: Opened) -> None:
+    store = opened()
+    store.put([next_of("h1", store)], {})
+    assert store.since({"h1": 1, "h3": 4}) == {"h3": []}
 
 
 def test_where_one_manager_only_has_the_database_the_tables_tell() -> None:
     store = open_store("sqlite://")
     store.put([next_of("h1", store)], {})
     assert not store.shared
-    assert store.since({"h1": 0}) == {"h1": [Logged(mark=mark("h1", 1), steps=None)]}
+    assert store.since({"h1": 0}) == {"h1": [Logged(mark=mark("h1", 1), after=0, steps=None)]}
     store.close()
 
 

@@ -21,7 +21,7 @@ from storekeeper.database.tables import FACTS
 from storekeeper.merge.truth import HostView, Remembered
 from storekeeper.observation import Fault, Pool
 from storekeeper.report import changes
-from tests.database.looks import mark, next_memory, next_of, pool, seen, told, write
+from tests.database.looks import mark, next_memory, next_of, pool, remembers, seen, told, write
 
 Opened = Callable[[], Store]
 
@@ -35,10 +35,11 @@ def test_looks_marks_and_memory_come_back_as_they_were(opened: Opened) -> None:
     view, second = told(
         view, changes(seen(pool("a"), pool("b")), seen(pool("b", "/y"), faults=(fault,))), 20.0
     )
-    memory = {"s/v": Kept(1, Remembered(filesystem_id="uuid", is_mount_point=True, space=(2, 1)))}
+    remembered = Remembered(filesystem_id="uuid", is_mount_point=True, space=(2, 1))
+    memory = {"s/v": Kept(1, remembered)}
     both = next_of("h1", store, first, second)
     heard = next_of("h2", store)
-    assert store.put([both, heard], memory) == Refused()
+    assert store.put([both, heard], {"s/v": remembers(0, remembered)}) == Refused()
     store.close()
     again = opened()
     stored = again.stored()
@@ -48,7 +49,7 @@ def test_looks_marks_and_memory_come_back_as_they_were(opened: Opened) -> None:
     assert again.host("h1") == (view, both.mark)
     assert again.host("h2") == (None, heard.mark)
     assert again.host("h3") == (None, None)
-    assert again.memories(["s/v", "s/w"]) == memory
+    assert again.other_memory({"s/v": 0, "s/w": 0}) == memory
 
 
 def test_a_fresh_store_remembers_nothing(opened: Opened) -> None:
@@ -172,7 +173,7 @@ def test_a_write_that_fails_half_way_leaves_what_was_there(opened: Opened) -> No
     with pytest.raises(UnicodeEncodeError):
         store.put([next_of("h1", store, more)], unwritable)
     assert store.host("h1") == (view, mark("h1", 1))
-    assert store.memories(["s/v"]) == {}
+    assert store.stored().memory == {}
 
 
 def test_what_is_read_while_another_manager_writes_is_of_one_moment(opened: Opened) -> None:

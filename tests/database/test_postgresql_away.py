@@ -11,13 +11,13 @@ import pytest
 
 from storekeeper.credentials import Credential
 from storekeeper.database import open_store
-from storekeeper.database.steps import HostWrite, Kept, Refused, whole
+from storekeeper.database.steps import Refused, whole
 from storekeeper.declaration import Declared, Host
 from storekeeper.errors import NotKnown, StoreError
 from storekeeper.merge.truth import HostView, Remembered
 from storekeeper.observation import Pool
 from storekeeper.report import changes
-from tests.database.looks import mark, next_memory, next_of, pool, seen, told
+from tests.database.looks import follows, next_memory, next_of, pool, remembers, seen, told
 from tests.database.postgresql_server import PostgresqlServer, postgresql_server
 
 pytestmark = pytest.mark.needs("postgresql")
@@ -46,7 +46,7 @@ def test_while_it_is_away_everything_says_so_and_afterwards_all_goes_on(server: 
         lambda: store.put([following], {}),
         lambda: store.since({"h1": 0}),
         lambda: store.host("h1"),
-        lambda: store.memories(["s/v"]),
+        lambda: store.other_memory({"s/v": 0}),
         store.stored,
         store.credentials,
         store.declared,
@@ -58,7 +58,7 @@ def test_while_it_is_away_everything_says_so_and_afterwards_all_goes_on(server: 
             ask()
     server.start()
     assert store.declared() == declared
-    assert store.memories(["s/v"]) == memory
+    assert store.other_memory({"s/v": 0}) == {"s/v": memory["s/v"].kept}
     assert store.credentials() == []
     assert store.put([following], {}) == Refused()
     assert store.host("h1") == (view, following.mark)
@@ -74,13 +74,13 @@ def test_a_write_in_which_it_goes_away_is_written_whole_or_not_at_all(
 
     def write() -> None:
         view = EMPTY
-        for number in itertools.count(1):
+        for after in itertools.count():
+            number = after + 1
             view, applied = told(
                 view, changes(None, seen(*(pool(f"{n}", f"{number}") for n in range(count)))), float(number)
             )
             store.put(
-                [HostWrite(mark=mark("h1", number), steps=[applied])],
-                {"s/v": Kept(number, Remembered(filesystem_id=f"{number}"))},
+                [follows(after, applied)], {"s/v": remembers(after, Remembered(filesystem_id=f"{number}"))}
             )
             begun.set()
 

@@ -8,7 +8,6 @@ from collections.abc import Callable, Coroutine, Iterator
 from pathlib import Path
 from typing import Any
 
-import psycopg
 import pytest
 from msgspec.structs import replace
 
@@ -19,7 +18,7 @@ from storekeeper.manager import ledger
 from storekeeper.manager.ledger import Ledger
 from storekeeper.manager.receiving import applied, forgotten
 from storekeeper.manager.replaying import adopting
-from storekeeper.manager.reports import after, without
+from storekeeper.manager.reports import Key, after, without
 from storekeeper.merge.hosts import HostReport
 from storekeeper.merge.truth import Memory, Remembered
 from tests.database.postgresql_server import PostgresqlServer, postgresql_server
@@ -28,7 +27,6 @@ from tests.merge.builders import image
 
 KEY = ("images", "s1/v")
 NOTHING = Memory()
-TABLES = ("reports", "steps", "looks", "facts", "memory")
 
 postgresql_only = pytest.mark.needs("postgresql")
 
@@ -46,17 +44,26 @@ class Desk:
         self.store: Store = open_store(url)
         self.ledger = Ledger(self.store, own_host_id, started_at, lambda *_: None)
 
-    def is_told(self, name: str, number: int, *, run: int = 1, at: float = 0.0, **more: Any) -> None:
-        """By a report of h1 that tells all."""
-        told = [saw(*KEY, image(name))]
+    def is_told(
+        self,
+        name: str,
+        number: int,
+        *,
+        run: int = 1,
+        at: float = 0.0,
+        key: tuple[str, str] = KEY,
+        **more: Any,
+    ) -> None:
+        """By a report of h1 that tells all of one look."""
+        told = [saw(*key, image(name))]
         view = after(self.ledger.view("h1"), told, at or 100.0 + number, {})
         report = HostReport(host_id="h1", boot_id="b", reported_at=view.reported_at)
         mark = replace(self.ledger.mark("h1"), run=run, number=number, report=report, **more)
         self.ledger.keep(view, mark, [applied(view, told[0])])
 
-    def drops(self) -> None:
-        view = without(self.ledger.view("h1"), [KEY])
-        self.ledger.keep(view, self.ledger.mark("h1"), forgotten("h1", [KEY]))
+    def drops(self, key: Key = KEY) -> None:
+        view = without(self.ledger.view("h1"), [key])
+        self.ledger.keep(view, self.ledger.mark("h1"), forgotten("h1", [key]))
 
     async def writes(self) -> bool:
         return await self.ledger.write(NOTHING)
@@ -237,47 +244,6 @@ def test_what_was_read_before_a_write_does_not_replace_what_was_written(
     run(scenario, server.fresh())
 
 
-def back_up(url: str) -> None:
-    with psycopg.connect(url) as connection:
-        for table in TABLES:
-            connection.execute(f"CREATE TABLE backup_{table} AS SELECT * FROM {table}".encode())
-
-
-def restore(url: str) -> None:
-    with psycopg.connect(url) as connection:
-        for table in TABLES:
-            connection.execute(f"TRUNCATE {table}".encode())
-            connection.execute(f"INSERT INTO {table} SELECT * FROM backup_{table}".encode())
-
-
-@postgresql_only
-@pytest.mark.parametrize("more", [0, 1, 5])
-def test_a_database_that_was_put_back_is_brought_to_what_managers_know(
-    server: PostgresqlServer, more: int
-) -> None:
-    url = server.fresh()
-
-    async def scenario(one: Desk, other: Desk) -> None:
-        one.is_told("image 1", 1)
-        await one.writes()
-        back_up(url)
-        for number in range(2, 5):
-            one.is_told(f"image {number}", number)
-            await one.writes()
-            await other.hears()
-        restore(url)
-        for number in range(5, 5 + more):
-            one.is_told(f"image {number}", number)
-            await one.writes()
-            await one.writes()
-            await other.hears()
-            assert other.images == [f"image {number}"]
-        await other.hears()
-        await both_know(one, other, f"image {4 + more}")
-
-    run(scenario, url)
-
-
 @postgresql_only
 def test_a_report_of_the_old_machine_that_crosses_a_new_one_joining_is_not_the_later(
     server: PostgresqlServer,
@@ -446,9 +412,9 @@ def test_what_managers_remember_differently_is_written_until_it_is_the_same_and_
 
         for _ in range(4):
             await goes_round()
-        settled = one.store.memories(["s1/v"])
+        settled = one.store.stored().memory
         await goes_round()
-        assert one.store.memories(["s1/v"]) == settled
+        assert one.store.stored().memory == settled
         assert memories[0] == memories[1] == Memory(volumes={"s1/v": settled["s1/v"].value})
 
     run(scenario, server.fresh())

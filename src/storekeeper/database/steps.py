@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from secrets import randbits
 
 from msgspec import Struct
 from msgspec.structs import replace
@@ -11,9 +12,19 @@ from storekeeper.merge.hosts import HostReport
 from storekeeper.merge.truth import HostView, Look, Remembered
 from storekeeper.report import Changes, apply, looked
 
+# How far one step may be from the one before: a column of BIGINT lasts for 4,000,000,000 changes.
+STEP_BITS = 32
+
+
+def step_after(step: int) -> int:
+    """A later step that nobody else takes, though another change may follow on the same one: the database may
+    be put back to it, or emptied, while managers know what came after.
+    """
+    return step + 1 + randbits(STEP_BITS)
+
 
 class Mark(Struct, frozen=True, kw_only=True):
-    """How far a host is known: `step` changes, of which the last came with report `number` of `run`.
+    """How far a host is known: by the change `step` (0: none), the last report being `number` of `run`.
 
     `report`: what its agent said of itself last. `claimed_at`: when another machine last spoke as this host
     (0: never), and in `claim` what is told of it. `inside`: when the manager started that its agent is inside
@@ -51,10 +62,11 @@ class Forgotten(Struct, frozen=True, kw_only=True):
 class HostWrite(Struct, frozen=True, kw_only=True):
     """What is to be written of one host. Without steps: that it was heard.
 
-    `mark`: as it is then; its `step` is one more than what this follows on.
+    `mark`: as it is then, its `step` a new one. `after`: the step that this follows on (0: nothing).
     """
 
     mark: Mark
+    after: int
     steps: list[Applied | Forgotten]
 
 
@@ -76,17 +88,25 @@ class Dropped(Struct, frozen=True, kw_only=True, tag="dropped"):
 
 
 class Logged(Struct, frozen=True, kw_only=True):
-    """What one write did to a host. `steps` is None where only the tables tell."""
+    """What one write did to a host that was at step `after`. `steps` is None where only the tables tell."""
 
     mark: Mark
+    after: int
     steps: list[Looked | Dropped] | None
 
 
 class Kept(Struct, frozen=True):
-    """What is remembered of one volume, after `step` changes."""
+    """What is remembered of one volume, as of the change `step`."""
 
     step: int
     value: Remembered
+
+
+class MemoryWrite(Struct, frozen=True, kw_only=True):
+    """What is to be written of one volume. `after`: the step that this follows on (0: nothing)."""
+
+    kept: Kept
+    after: int
 
 
 class Refused(Struct, frozen=True, kw_only=True):

@@ -23,15 +23,24 @@ from storekeeper.credentials import Credential
 from storekeeper.database.listening import Subject, Told, listen, notify
 from storekeeper.database.looks import views, write_steps
 from storekeeper.database.rows import put
-from storekeeper.database.sharing import log, prune, put_marks, put_memory, read_marks, read_memory, since
-from storekeeper.database.steps import HostWrite, Kept, Logged, Mark, Refused, Stored
+from storekeeper.database.sharing import (
+    log,
+    other_memory,
+    prune,
+    put_marks,
+    put_memory,
+    read_marks,
+    read_memory,
+    since,
+)
+from storekeeper.database.steps import HostWrite, Kept, Logged, Mark, MemoryWrite, Refused, Stored
 from storekeeper.database.tables import CREDENTIALS, HOSTS, IMAGE_STORAGES
 from storekeeper.declaration import Declared, Host, ImageStorage
 from storekeeper.errors import StoreError
 from storekeeper.merge.truth import HostView
 
 # Execution option of a writing transaction: whether it must survive a power cut. In PostgreSQL each does:
-# were a step lost, its number would be given again, and who followed on the first would not see the second.
+# were a step lost, so would be all that managers wrote after it, each of which has to notice.
 DURABLE = "storekeeper_durable"
 # Held by whoever changes what is declared; any number that nobody else uses.
 DECLARING_LOCK = 0x53746F72_00000002
@@ -85,25 +94,26 @@ class Store:
         with self._reading() as connection:
             return views(connection, host_id).get(host_id), read_marks(connection, [host_id]).get(host_id)
 
-    def memories(self, keys: Iterable[str]) -> dict[str, Kept]:
-        """What is remembered of these volumes, as far as something is."""
+    def other_memory(self, steps: Mapping[str, int]) -> dict[str, Kept | None]:
+        """What is remembered of those volumes that are not at this step (0: nothing); None: nothing."""
         with self._reading() as connection:
-            return read_memory(connection, keys)
+            return other_memory(connection, steps)
 
     def since(self, steps: Mapping[str, int]) -> dict[str, list[Logged]]:
         """What was written of each of these hosts after that step of it, in order; hosts with nothing new are
-        absent. Where the log does not tell everything, the last one has no steps and the mark that is there.
+        absent. Where the log does not tell everything, the last one has no steps and the mark that is there;
+        an empty list: there is none any more.
         """
         with self._reading() as connection:
             return since(connection, steps)
 
-    def put(self, hosts: Sequence[HostWrite], memory: Mapping[str, Kept]) -> Refused:
+    def put(self, hosts: Sequence[HostWrite], memory: Mapping[str, MemoryWrite]) -> Refused:
         """Writes what follows on what is there, of each host and volume on its own, in one transaction.
 
         `hosts`: each host once. Returns what is there instead of the others, of which nothing is written.
         """
         with self._writing(durable=False) as connection:
-            refused_hosts = put_marks(connection, (each.mark for each in hosts))
+            refused_hosts = put_marks(connection, hosts)
             written = [each for each in hosts if each.mark.host_id not in refused_hosts]
             write_steps(connection, (step for each in written for step in each.steps))
             refused = Refused(hosts=refused_hosts, memory=put_memory(connection, memory))

@@ -19,7 +19,7 @@ class Bytes(LargeBinary):
         return
 
 
-# How far each host is known: its `Mark`, and how often that changed.
+# How far each host is known: its `Mark`, and the step of the last change.
 REPORTS = Table(
     "reports",
     METADATA,
@@ -28,13 +28,15 @@ REPORTS = Table(
     Column("value", Bytes, nullable=False),
 )
 
-# What the last changes of hosts were, for the other managers; of a database that has several only. `steps` is
-# null where they are too much to be told twice; `at` by the database's clock (epoch seconds).
+# What the last changes of hosts were, for the other managers; of a database that has several only. Each
+# follows on `after`. `steps` is null where they are too much to be told twice; `at` by the database's clock
+# (epoch seconds).
 STEPS = Table(
     "steps",
     METADATA,
     Column("host_id", Text, primary_key=True),
     Column("step", BigInteger, primary_key=True, autoincrement=False),
+    Column("after", BigInteger, nullable=False),
     Column("mark", Bytes, nullable=False),
     Column("steps", Bytes),
     Column("at", Double, nullable=False),

@@ -5,7 +5,8 @@ The invariants:
 1. A host's view and its mark change together, on the event loop only.
 2. What is told here holds at once and is written soon after; nothing here waits for the database to hold.
 3. A mark's `step` is that of the host's row in the database which this view follows on. A write that follows
-   on another is refused; then the later report wins, whichever manager it came to.
+   on another is refused; then the later report wins, whichever manager it came to. So it does where the row
+   is gone, or one that this view does not lead to: of a database that was emptied or put back.
 4. Nothing is taken from the database for a host of which something is still to be written: the write tells.
 5. What is read is taken only where nothing changed since it was asked for; a later report is never given up
    for an earlier one, be it of a database that was put back.
@@ -14,7 +15,7 @@ The invariants:
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Collection, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from contextlib import suppress
 
 import structlog
@@ -28,6 +29,8 @@ from storekeeper.database.steps import (
     Kept,
     Logged,
     Mark,
+    MemoryWrite,
+    step_after,
     whole,
 )
 from storekeeper.errors import FullReportNeeded, StoreError
@@ -170,9 +173,11 @@ class Ledger:
         Raises:
             StoreError: the database does not answer.
         """
-        there = await in_thread(self._store.memories, tuple(volume_keys))
-        for key, kept in there.items():
-            self._note(key, kept)
+        # Nothing is written meanwhile: what is read is what there is.
+        async with self._writing:
+            steps = {key: self._kept[key].step if key in self._kept else 0 for key in volume_keys}
+            for key, kept in (await in_thread(self._store.other_memory, steps)).items():
+                self._note(key, kept)
         return bool(self.others)
 
     def taken_up(self, others: Mapping[str, Remembered]) -> None:
@@ -209,22 +214,20 @@ class Ledger:
             self._due.clear()
             remembered = self._unwritten_memory(memory)
             self._under_way = batch = self._next_batch()
-            marks = {host_id: self.mark(host_id) for host_id in batch}
-            hosts = [
-                HostWrite(mark=replace(mark, step=mark.step + 1), steps=batch[host_id])
-                for host_id, mark in marks.items()
-            ]
+            hosts = [_write_after(self.mark(host_id), steps) for host_id, steps in batch.items()]
             try:
                 if hosts or remembered:
                     refused = await in_thread(self._store.put, hosts, remembered)
                     # Those refused are not settled yet: nothing else is to be taken for them.
                     self._under_way = {host_id: batch[host_id] for host_id in refused.hosts}
-                    self._kept |= {key: kept for key, kept in remembered.items() if key not in refused.memory}
-                    for key, theirs in refused.memory.items():
-                        self._note(key, theirs)
-                    for host_id in batch.keys() - refused.hosts.keys():
-                        self._count(host_id, marks[host_id].step + 1)
-                        self._joined_anew.discard(host_id)
+                    for key, each in remembered.items():
+                        if key in refused.memory:
+                            self._note(key, refused.memory[key])
+                        else:
+                            self._kept[key] = each.kept
+                    for host in hosts:
+                        if host.mark.host_id not in refused.hosts:
+                            self._wrote_step(host.mark)
                     for host_id, mark in refused.hosts.items():
                         await self._settle(host_id, mark)
                         del self._under_way[host_id]
@@ -287,8 +290,8 @@ class Ledger:
         if theirs is None or ours.host_id in self._joined_anew:
             return True
         if ours.host_id == self._own_host_id and ours.inside == self.inside:
-            return (ours.inside, ours.step) > (theirs.inside, theirs.step)
-        return (ours.joined, ours.run, ours.number) > (theirs.joined, theirs.run, theirs.number)
+            return ours.inside > theirs.inside
+        return _place(ours) > _place(theirs)
 
     def _holds(self, ours: Mark, theirs: Mark | None) -> bool:
         """Whether ours, which is not written, counts: of the host that this is on whatever is not told by
@@ -298,7 +301,7 @@ class Ledger:
             return theirs.inside <= self.inside
         return self._is_later(ours, theirs)
 
-    def _unwritten_memory(self, memory: Memory) -> dict[str, Kept]:
+    def _unwritten_memory(self, memory: Memory) -> dict[str, MemoryWrite]:
         rows = {}
         for key, value in memory.volumes.items():
             kept = self._kept.get(key)
@@ -307,14 +310,17 @@ class Ledger:
             if kept is not None and kept.value == value:
                 self._kept[key] = Kept(kept.step, value)
                 continue
-            rows[key] = Kept(kept.step + 1 if kept is not None else 1, value)
+            after = kept.step if kept is not None else 0
+            rows[key] = MemoryWrite(kept=Kept(step_after(after), value), after=after)
         return rows
 
     # --- reading --------------------------------------------------------------------------------
 
-    def _follow(self, host_id: str, logged: Iterable[Logged]) -> None:
+    def _follow(self, host_id: str, logged: Sequence[Logged]) -> None:
         """Applies what another manager applied, as it did; where that cannot be, all is to be read."""
         view, mark, changed = self.view(host_id), self.mark(host_id), False
+        if not logged:
+            self._behind.add(host_id)
         for each in logged:
             # Without steps it is what is there, perhaps less than what was: of a database that was put back.
             if each.mark.step == mark.step or (each.steps is not None and each.mark.step < mark.step):
@@ -323,7 +329,7 @@ class Ledger:
                 self._behind.add(host_id)
                 break
             try:
-                view = replayed(view, each, mark.step + 1)
+                view = replayed(view, each, mark.step)
             except FullReportNeeded:
                 self._behind.add(host_id)
                 break
@@ -340,12 +346,12 @@ class Ledger:
         if self._is_waiting(host_id) or self.marks.get(host_id) is not before:
             return
         self._behind.discard(host_id)
-        if mark is None or mark.step == self.mark(host_id).step:
+        ours = self.mark(host_id)
+        if ours.step == (mark.step if mark is not None else 0):
             return
-        if self._is_later(self.mark(host_id), mark):
+        if mark is None or self._holds(ours, mark):
             self._write_over(host_id, view, mark)
             return
-        ours = self.mark(host_id)
         self._take(as_reported(view or HostView(host_id=host_id, looks={}), mark), mark, True)
         if ours.claimed_at > mark.claimed_at:
             # Another machine's claim says nothing of what the host itself saw.
@@ -357,15 +363,16 @@ class Ledger:
         mine = self._kept.get(key)
         if theirs is None:
             self._kept.pop(key, None)
-        elif mine is None or theirs.step > mine.step:
+        elif mine is None or theirs.step != mine.step:
             self._kept[key] = theirs
             self.others[key] = theirs.value
 
     def _is_waiting(self, host_id: str) -> bool:
         return host_id in self._unwritten or host_id in self._under_way
 
-    def _count(self, host_id: str, step: int) -> None:
-        self.marks[host_id] = replace(self.mark(host_id), step=step)
+    def _wrote_step(self, mark: Mark) -> None:
+        self.marks[mark.host_id] = replace(self.mark(mark.host_id), step=mark.step)
+        self._joined_anew.discard(mark.host_id)
 
     def _take(self, view: HostView, mark: Mark, changed: bool) -> None:
         former = self.view(view.host_id)
@@ -373,3 +380,13 @@ class Ledger:
         if view is not former:
             self.views = {**self.views, view.host_id: view}
         self._noticed(former, changed)
+
+
+def _write_after(mark: Mark, steps: list[Step]) -> HostWrite:
+    return HostWrite(mark=replace(mark, step=step_after(mark.step)), after=mark.step, steps=steps)
+
+
+def _place(mark: Mark) -> tuple[float, ...]:
+    """By which of two marks is the later. What the agent inside a manager tells has no number, but a time."""
+    told_at = mark.report.reported_at if mark.inside else 0.0
+    return mark.joined, mark.run, mark.number, mark.inside, told_at

@@ -26,8 +26,8 @@ def adopting(mine: Memory, others: Mapping[str, Remembered], declared: Collectio
 
 
 def replayed(view: HostView, logged: Logged, step: int) -> HostView:
-    """`view` after one more step. Raises FullReportNeeded where that does not follow on it."""
-    if logged.steps is None or logged.mark.step != step:
+    """`view`, which is at `step`, after one more. Raises FullReportNeeded where that does not follow."""
+    if logged.steps is None or logged.after != step:
         raise FullReportNeeded("This is not the next step.")
     looks = dict(view.looks)
     for each in logged.steps:

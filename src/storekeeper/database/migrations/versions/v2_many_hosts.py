@@ -113,6 +113,7 @@ def _sharing() -> None:
         "steps",
         Column("host_id", Text, primary_key=True),
         Column("step", BigInteger, primary_key=True, autoincrement=False),
+        Column("after", BigInteger, nullable=False),
         Column("mark", LargeBinary, nullable=False),
         Column("steps", LargeBinary),
         Column("at", Double, nullable=False),
