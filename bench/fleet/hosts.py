@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import cast
 
 from bench.fleet.storages import GIB, SimulatedStorage
 from storekeeper.observation import Disk, Fact, Guest, GuestDisk, Machine, Mount, Seen, Space
@@ -65,7 +66,7 @@ class SimulatedHost:
         """What an event's look at single paths finds."""
         images = self._storage.images
         facts = {path: images[path] for path in paths if path in images}
-        known_facts = known.facts
+        known_facts = cast("dict[str, Fact]", known.facts)  # as it was answered here
         found = [fact for key, fact in facts.items() if known_facts.get(key) is not fact]
         gone = [path for path in paths if path in known_facts and path not in images]
         for fact in found:

@@ -7,6 +7,7 @@ that could not be seen. Paths and names are `str`: bytes that are not UTF-8, con
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Literal
 
 from msgspec import Struct
@@ -380,7 +381,7 @@ class Seen(Struct, frozen=True, kw_only=True):
 
     source: str
     scope: str
-    facts: dict[str, Fact]
+    facts: Mapping[str, Fact]
     faults: tuple[Fault, ...] = ()
     took_s: float = 0.0
 

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
 from msgspec import Struct
 from msgspec.structs import replace
 
 from storekeeper.merge.truth import HostView, Look
 from storekeeper.observation import Fact, Fault, Seen, Space
+from storekeeper.parts import copied
 from storekeeper.sources.contract import Scope
 
 # Raised when an agent and a manager of different versions could misunderstand each other.
@@ -131,18 +132,19 @@ def _as_good_as(old: Fact | None, new: Fact) -> bool:
 
 def apply(old: Seen | None, change: Changes) -> Seen:
     """The look that `change` leads to. Facts that are as before are the very objects they were, in the very
-    same dictionary where all are.
+    same mapping where all are.
     """
-    before = {} if old is None else old.facts
+    before: Mapping[str, Fact] = {} if old is None else old.facts
     if not change.full and not change.facts and not change.gone:
         facts = before
     else:
-        facts = {} if change.full else dict(before)
-    for key in change.gone:
-        facts.pop(key, None)
-    for fact in change.facts:
-        known = before.get(fact.key)
-        facts[fact.key] = known if known is not None and known == fact else fact
+        now = {} if change.full else copied(before)
+        for key in change.gone:
+            now.pop(key, None)
+        for fact in change.facts:
+            known = before.get(fact.key)
+            now[fact.key] = known if known is not None and known == fact else fact
+        facts = now
     return Seen(
         source=change.source, scope=change.scope, facts=facts, faults=change.faults, took_s=change.took_s
     )  # fmt: skip

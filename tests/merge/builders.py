@@ -270,11 +270,11 @@ def status(truth: Truth, volume_id: str = "v") -> tuple[str, str]:
     return volume.status, volume.status_msg
 
 
-def truths_of(truth: Truth, volume_id: str = "v") -> dict[str, ImageTruth]:
+def truths_of(truth: Truth, volume_id: str = "v") -> Mapping[str, ImageTruth]:
     return truth.storages["s"].volumes[volume_id].images
 
 
-def truths(volume: Volume, *looks: Look, **more: Any) -> dict[str, ImageTruth]:
+def truths(volume: Volume, *looks: Look, **more: Any) -> Mapping[str, ImageTruth]:
     """The images of one healthy volume, seen by one host."""
     truth = merged(declared(volume), host(spaced(volume), *looks), **more)
     return truth.storages["s"].volumes[volume.volume_id].images

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from storekeeper.merge.truth import ImageTruth, Look
 from tests.merge.builders import (
     NOW,
@@ -20,7 +22,7 @@ from tests.merge.builders import (
 V = external()
 
 
-def after(before: tuple[Look, ...], now: tuple[Look, ...]) -> dict[str, ImageTruth]:
+def after(before: tuple[Look, ...], now: tuple[Look, ...]) -> Mapping[str, ImageTruth]:
     """The images after a second merge that builds upon a first one; the same as from scratch."""
     first = merged(declared(V), host(spaced(V), *before))
     view = host(spaced(V), *now)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 import tempfile
+from collections.abc import Mapping
 from pathlib import Path
 
 from hypothesis import example, given, settings
@@ -101,5 +102,5 @@ def test_a_look_that_knows_the_last_one_finds_what_one_without_would(
             assert last.faults == fresh.faults
 
 
-def known(facts: dict[str, Fact]) -> dict[str, Fact]:
+def known(facts: Mapping[str, Fact]) -> dict[str, Fact]:
     return dict(sorted(facts.items()))

@@ -14,7 +14,8 @@ From scratch is the same: an update of the empty catalogue, in which everything 
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping
+from collections import defaultdict
+from collections.abc import Collection, Iterator, Mapping, MutableMapping
 
 from storekeeper.merge.clones import LOOP, header_parent, looping, not_found
 from storekeeper.merge.images import Own, own
@@ -25,9 +26,9 @@ from storekeeper.merge.shelves import (
     NOTHING,
     Found,
     Keys,
+    Marks,
     Shelf,
     amended,
-    differing,
     in_order,
     link,
     linked,
@@ -35,20 +36,26 @@ from storekeeper.merge.shelves import (
 )
 from storekeeper.merge.truth import ImageTruth
 from storekeeper.observation import Image, Sharing
+from storekeeper.parts import copied, differing
 
 
 class Catalogue:
-    """All volumes' shelves, and what crosses volumes. `changed`: the images that were resolved anew when
-    it was made from the one before, by volume.
+    """All volumes' shelves, and what crosses volumes.
+
+    `meant`: the images whose headers may mean an image, or one with a unique id, as their parent. `changed`:
+    the images that were resolved anew when it was made from the one before, by volume.
     """
 
     def __init__(self, places: Places, former: Catalogue | None = None) -> None:
         self.places = places
         self.shelves: dict[str, Shelf] = dict(former.shelves) if former else {}
-        self.claimed: dict[Ref, int] = dict(former.claimed) if former else {}
-        self.by_unique_id: dict[str, tuple[Ref, ...]] = dict(former.by_unique_id) if former else {}
-        self.parents: dict[Ref, Ref] = dict(former.parents) if former else {}
-        self.by_extents: set[Ref] = set(former.by_extents) if former else set()
+        self.claimed: MutableMapping[Ref, int] = copied(former.claimed) if former else {}
+        self.by_unique_id: MutableMapping[str, tuple[Ref, ...]] = (
+            copied(former.by_unique_id) if former else {}
+        )
+        self.meant: MutableMapping[Ref | str, Marks[Ref]] = copied(former.meant) if former else {}
+        self.parents: MutableMapping[Ref, Ref] = copied(former.parents) if former else {}
+        self.by_extents: MutableMapping[Ref, None] = copied(former.by_extents) if former else {}
         self.loops: frozenset[Ref] = former.loops if former else frozenset()
         self.changed: dict[str, Collection[str]] = {}
 
@@ -90,6 +97,11 @@ class _Update:
         self.joined_or_left: dict[str, Keys] = {volume_id: set() for volume_id in volumes}
         self.reparented: dict[str, Keys] = {volume_id: set() for volume_id in volumes}
         self.claims_touched: set[Ref] = set()
+        # Files that changed, whose headers say such, or said.
+        self.with_parent: set[Ref] = set()
+        self.with_unique_id: set[Ref] = set()
+        self.meaning: defaultdict[Ref | str, set[Ref]] = defaultdict(set)
+        self.meaning_no_more: defaultdict[Ref | str, set[Ref]] = defaultdict(set)
         self.ids_touched: set[str] = set()
 
     def run(self) -> None:
@@ -97,6 +109,7 @@ class _Update:
             self.now.shelves[volume_id] = Shelf(self.former.shelves.get(volume_id), found)
         for volume_id in self.found:
             self._files(volume_id)
+        self._index_meant()
         for volume_id in self.found:
             self._count(volume_id)
         self._index_unique_ids()
@@ -118,42 +131,52 @@ class _Update:
         others = linked(touched, former.files, shelf)
         link(shelf, changed, former.files, shelf.found.files)
         touched |= others | linked(touched, shelf.found.files, shelf)
-        with_parent: Keys = set()
-        with_unique_id: Keys = set()
         maybe_copies: Keys = set()
         for key in in_order(touched, shelf.found.files):
             now = self._own(volume_id, key, shelf)
-            if now is not None:
-                if now.parent_name:
-                    with_parent.add(key)
-                if now.header.unique_id:
-                    with_unique_id.add(key)
-                if now.may_be_copy:
-                    maybe_copies.add(key)
-        shelf.with_parent = amended(shelf.with_parent, touched, with_parent)
-        shelf.with_unique_id = amended(shelf.with_unique_id, touched, with_unique_id)
+            if now is not None and now.may_be_copy:
+                maybe_copies.add(key)
         shelf.maybe_copies = amended(shelf.maybe_copies, touched, maybe_copies)
         self.touched[volume_id] = touched
 
     def _own(self, volume_id: str, key: str, shelf: Shelf) -> Own | None:
         image = shelf.found.files.get(key)
-        before = shelf.own.pop(key, None)
-        if before is not None and before.claims:
-            self._claim(before.claims, -1)
+        ref = (volume_id, key)
+        before = shelf.own.get(key)
+        if before is not None:
+            self._note(ref, before, -1, self.meaning_no_more)
         if not isinstance(image, Image):
+            shelf.own.pop(key, None)
             return None
         uses = shelf.found.uses.get(key, ())
         if shelf.hard_links and (names := names_of(shelf, image)):
             uses = tuple(sorted({use for name in names for use in shelf.found.uses.get(name, ())}))
-        now = shelf.own[key] = own((volume_id, key), image, uses, self.now.places)
-        if now.claims:
-            self._claim(now.claims, 1)
+        now = shelf.own[key] = own(ref, image, uses, self.now.places)
+        self._note(ref, now, 1, self.meaning)
         return now
 
-    def _claim(self, refs: Iterable[Ref], by: int) -> None:
-        for ref in refs:
-            self.now.claimed[ref] = self.now.claimed.get(ref, 0) + by
-            self.claims_touched.add(ref)
+    def _note(self, ref: Ref, known: Own, claims: int, meaning: defaultdict[Ref | str, set[Ref]]) -> None:
+        """Notes what a file claims (or claims no more) and means."""
+        for each in known.claims:
+            self.now.claimed[each] = self.now.claimed.get(each, 0) + claims
+            self.claims_touched.add(each)
+        if known.header.unique_id:
+            self.with_unique_id.add(ref)
+        if known.parent_name:
+            self.with_parent.add(ref)
+            for each in known.candidates:
+                meaning[each].add(ref)
+            if known.parent_unique_id:
+                meaning[known.parent_unique_id].add(ref)
+
+    def _index_meant(self) -> None:
+        for name in self.meaning.keys() | self.meaning_no_more.keys():
+            refs = self.meaning.get(name, set())
+            left = amended(self.now.meant.get(name, {}), refs | self.meaning_no_more.get(name, set()), refs)
+            if left:
+                self.now.meant[name] = left
+            else:
+                self.now.meant.pop(name, None)
 
     # --- 2: what counts as an image --------------------------------------------------------------
 
@@ -173,9 +196,10 @@ class _Update:
         free = {key for key in shelf.maybe_copies if not self._hidden(volume_id, key, shelf.own[key])}
         shelf.copies = copies_of_raw(free, shelf.own, shelf.counted, shelf.found.sharing)
         if shelf.copies:
-            shelf.counted |= shelf.copies
+            shelf.counted = amended(shelf.counted, set(shelf.copies), set(shelf.copies))
             touched |= shelf.copies
-        self.joined_or_left[volume_id] = (touched & shelf.counted) ^ (touched & before)
+        joined_or_left = {key for key in touched if (key in shelf.counted) is not (key in before)}
+        self.joined_or_left[volume_id] = joined_or_left if before else touched & shelf.counted.keys()
 
     def _hidden(self, volume_id: str, key: str, known: Own) -> bool:
         """Whether a file is a part of another image. A guest's disk is none, nor is what has parts."""
@@ -185,16 +209,14 @@ class _Update:
     # --- 3: parents by headers -------------------------------------------------------------------
 
     def _index_unique_ids(self) -> None:
-        for volume_id, shelf in self.now.shelves.items():
-            before = self.former.shelves.get(volume_id)
-            dirty = self.touched[volume_id] | self.joined_or_left[volume_id]
-            dirty &= shelf.with_unique_id | (before.with_unique_id if before is not None else frozenset())
-            for key in dirty:
-                ref = (volume_id, key)
-                if before is not None and key in before.counted:
-                    self._unique_id(before.own[key].header.unique_id, ref, there=False)
-                if key in shelf.counted:
-                    self._unique_id(shelf.own[key].header.unique_id, ref, there=True)
+        claimed = [ref for ref in self.claims_touched if ref[1] in self.joined_or_left.get(ref[0], ())]
+        for ref in self.with_unique_id.union(claimed):
+            volume_id, key = ref
+            before, shelf = self.former.shelves.get(volume_id), self.now.shelves[volume_id]
+            if before is not None and key in before.counted:
+                self._unique_id(before.own[key].header.unique_id, ref, there=False)
+            if key in shelf.counted:
+                self._unique_id(shelf.own[key].header.unique_id, ref, there=True)
 
     def _unique_id(self, unique_id: str, ref: Ref, *, there: bool) -> None:
         if not unique_id:
@@ -205,43 +227,43 @@ class _Update:
 
     def _header_parents(self) -> None:
         counted = {volume_id: shelf.counted for volume_id, shelf in self.now.shelves.items()}
-        for volume_id, shelf in self.now.shelves.items():
-            before = self.former.shelves.get(volume_id)
-            dirty = self.touched[volume_id] | self.joined_or_left[volume_id]
-            dirty &= shelf.with_parent | (before.with_parent if before is not None else frozenset())
-            if any(self.joined_or_left.values()) or self.ids_touched:
-                dirty |= self._may_mean_others(shelf, shelf.with_parent - dirty)
-            for key in dirty:
-                ref = (volume_id, key)
-                parent = None
-                if key in shelf.counted:
-                    parent = header_parent(ref, shelf.own[key], counted, self.now.by_unique_id)
-                if parent is not None or ref not in self.now.by_extents:
-                    self._reparent(ref, parent, by_extents=False)
+        for ref in self._may_mean_others():
+            shelf = self.now.shelves[ref[0]]
+            parent = None
+            if ref[1] in shelf.counted:
+                parent = header_parent(ref, shelf.own[ref[1]], counted, self.now.by_unique_id)
+            if parent is not None or ref not in self.now.by_extents:
+                self._reparent(ref, parent, by_extents=False)
 
-    def _may_mean_others(self, shelf: Shelf, keys: Collection[str]) -> Keys:
-        """Those whose headers name as parent what came or went."""
-        if not keys:
-            return set()
-        moved = {(volume_id, key) for volume_id, keys in self.joined_or_left.items() for key in keys}
-        return {
-            key
-            for key in keys
-            if not moved.isdisjoint((known := shelf.own[key]).candidates)
-            or known.parent_unique_id in self.ids_touched
-        }
+    def _may_mean_others(self) -> set[Ref]:
+        """Those that may have another parent: changed themselves, or naming what came or went."""
+        refs = self.with_parent
+        for ref in self._joined_or_left():
+            known = self.now.shelves[ref[0]].own.get(ref[1])
+            if known is not None and known.parent_name:
+                refs.add(ref)
+            if self.now.meant:
+                refs.update(self.now.meant.get(ref, ()))
+        for unique_id in self.ids_touched:
+            refs.update(self.now.meant.get(unique_id, ()))
+        return refs
+
+    def _joined_or_left(self) -> Iterator[Ref]:
+        for volume_id, keys in self.joined_or_left.items():
+            for key in keys:
+                yield volume_id, key
 
     def _reparent(self, ref: Ref, parent: Ref | None, *, by_extents: bool) -> None:
         if parent == self.now.parents.get(ref) and by_extents == (ref in self.now.by_extents):
             return
         self.reparented[ref[0]].add(ref[1])
-        self.now.by_extents.discard(ref)
+        self.now.by_extents.pop(ref, None)
         if parent is None:
             self.now.parents.pop(ref, None)
             return
         self.now.parents[ref] = parent
         if by_extents:
-            self.now.by_extents.add(ref)
+            self.now.by_extents[ref] = None
 
     # --- 4: parents by shared extents -------------------------------------------------------------
 
@@ -262,7 +284,7 @@ class _Update:
                 if isinstance(fact, Sharing) and not fact.shared_with.keys().isdisjoint(moved)
             }
         if not shelf.found.sharing:
-            dirty &= shelf.decided.keys() | {key for where, key in self.now.by_extents if where == volume_id}
+            dirty = {key for key in dirty if key in shelf.decided or (volume_id, key) in self.now.by_extents}
         for key in family.decide(dirty):
             ref = (volume_id, key)
             if self._header_parent(ref) is None:

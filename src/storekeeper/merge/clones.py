@@ -7,7 +7,7 @@ and the clone stays a clone.
 from __future__ import annotations
 
 import posixpath
-from collections.abc import Callable, Collection, Hashable, Iterable, Mapping
+from collections.abc import Callable, Container, Hashable, Iterable, Mapping
 from typing import TypeVar
 
 from storekeeper.merge.images import Own
@@ -23,7 +23,7 @@ LOOP = Fault(
 
 
 def header_parent(
-    ref: Ref, own: Own, counted: Mapping[str, Collection[str]], by_unique_id: Mapping[str, tuple[Ref, ...]]
+    ref: Ref, own: Own, counted: Mapping[str, Container[str]], by_unique_id: Mapping[str, tuple[Ref, ...]]
 ) -> Ref | None:
     """The parent that the image's header names: an image, or `("", name)` when that is none of this
     storage; None when the header names none.

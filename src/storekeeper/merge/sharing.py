@@ -84,7 +84,7 @@ class Family:
         """Leaves what is to be remembered: nothing of what is gone, and what is the same as it was."""
         shelf, found = self._shelf, self._shelf.found
         for remembered in (shelf.first_seen, shelf.decided):
-            for gone in remembered.keys() - shelf.own.keys():
+            for gone in [key for key in remembered if key not in shelf.own]:
                 del remembered[gone]
         if shelf.decided == found.decided:
             shelf.decided = found.decided

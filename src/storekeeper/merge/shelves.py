@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Hashable, Mapping, MutableMapping, Set
+from typing import TypeVar
 
 from msgspec import Struct
 
@@ -10,8 +11,12 @@ from storekeeper.merge.images import Own
 from storekeeper.merge.owners import Uses
 from storekeeper.merge.truth import ImageTruth
 from storekeeper.observation import Fact, Image
+from storekeeper.parts import copied
 
 Keys = set[str]
+T = TypeVar("T", bound=Hashable)
+# A set of which a change copies a part.
+Marks = Mapping[T, None]
 
 
 class Found(Struct, frozen=True):
@@ -34,43 +39,38 @@ NOTHING = Found({}, {}, {}, {}, {}, {})
 class Shelf:
     """One volume's part of a catalogue. Never changed once its catalogue is made.
 
-    `hard_links`: all names of the inodes that have several. `with_parent`, `with_unique_id`: whose headers
-    say such. `decided`, `first_seen` and `identities` are then what is to be remembered: the very objects of
-    `found` when that is the same. `barred`: who has elders to share with, but none that can be its parent.
+    `hard_links`: all names of the inodes that have several. `decided`, `first_seen` and `identities` are then
+    what is to be remembered: the very objects of `found` when that is the same. `barred`: who has elders to
+    share with, but none that can be its parent.
     """
 
     def __init__(self, former: Shelf | None, found: Found) -> None:
         self.found = found
-        self.own: dict[str, Own] = dict(former.own) if former else {}
-        self.truths: dict[str, ImageTruth] = dict(former.truths) if former else {}
+        self.own: MutableMapping[str, Own] = copied(former.own) if former else {}
+        self.truths: MutableMapping[str, ImageTruth] = copied(former.truths) if former else {}
         # What seldom changes is the former one's until it does.
         self.name_of_inode: Mapping[int, str] = former.name_of_inode if former else {}
         self.hard_links: Mapping[int, tuple[str, ...]] = former.hard_links if former else {}
-        self.with_parent: frozenset[str] = former.with_parent if former else frozenset()
-        self.with_unique_id: frozenset[str] = former.with_unique_id if former else frozenset()
-        self.maybe_copies: frozenset[str] = former.maybe_copies if former else frozenset()
+        self.maybe_copies: Marks[str] = former.maybe_copies if former else {}
         self.copies: frozenset[str] = former.copies if former else frozenset()
-        self.counted: frozenset[str] = former.counted if former else frozenset()
+        self.counted: Marks[str] = former.counted if former else {}
         self.decided: dict[str, str] = dict(found.decided)
         self.first_seen: dict[str, float] = dict(found.first_seen)
         self.identities = found.identities
         self.barred: frozenset[str] = former.barred if former else frozenset()
 
 
-def amended(keys: frozenset[str], touched: Keys, holding: Keys) -> frozenset[str]:
-    """The keys, of the touched ones just those `holding`; the very same object when nothing changed."""
-    return keys if keys & touched == holding else keys - touched | holding
-
-
-def differing(old: Mapping[str, object], new: Mapping[str, object]) -> Keys:
-    """The keys at which the two differ. What did not change is mostly the very same object."""
-    if old is new:
-        return set()
-    changed = {key for key, value in new.items() if (before := old.get(key)) is not value and before != value}
-    added = sum(key not in old for key in changed)
-    if len(old) + added != len(new):
-        changed.update(old.keys() - new.keys())
-    return changed
+def amended(marks: Marks[T], touched: Set[T], holding: Set[T]) -> Marks[T]:
+    """The marks, of what was touched just those `holding`; the very same object when nothing changed."""
+    if not marks:
+        return dict.fromkeys(holding)
+    if {key for key in touched if key in marks} == holding:
+        return marks
+    now = copied(marks)
+    for key in touched - holding:
+        now.pop(key, None)
+    now.update(dict.fromkeys(holding))
+    return now
 
 
 def in_order(keys: Keys, there: Mapping[str, object]) -> Collection[str]:
@@ -97,7 +97,7 @@ def link(shelf: Shelf, changed: Keys, before: Mapping[str, Fact], now: Mapping[s
     moved = [key for key in in_order(changed, now) if _inode(before.get(key)) != _inode(now.get(key))]
     if not moved:
         return
-    names, links = dict(shelf.name_of_inode), dict(shelf.hard_links)
+    names, links = copied(shelf.name_of_inode), copied(shelf.hard_links)
     for key in moved if before else ():
         if inode := _inode(before.get(key)):
             left = tuple(name for name in links.pop(inode, (key,)) if name != key)

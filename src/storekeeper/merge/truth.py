@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Literal
 
 from msgspec import Struct
@@ -100,7 +101,7 @@ class VolumeTruth(Struct, frozen=True, kw_only=True):
     volume: Volume
     status: str
     status_msg: str
-    images: dict[str, ImageTruth]
+    images: Mapping[str, ImageTruth]
     seen_at: float
 
 
