@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 
 from msgspec import Struct
-from msgspec.structs import replace
+from msgspec.structs import force_setattr, replace
 
 from storekeeper.merge.truth import HostView, Look
-from storekeeper.observation import Fact, Fault, Seen, Space
+from storekeeper.observation import Fact, Fault, Header, Image, Seen, Space
 from storekeeper.parts import copied
 from storekeeper.sources.contract import Scope
 
@@ -75,6 +75,19 @@ class Scopes(Struct, frozen=True, kw_only=True):
     scopes: list[tuple[str, Scope]]
     report_every_s: float
     every_s: dict[str, float] = {}
+
+
+class Headers:
+    """Makes one object of all headers that say the same: those of most images do, which saves their room."""
+
+    def __init__(self) -> None:
+        self._known: dict[Header, Header] = {}
+
+    def share(self, facts: Iterable[Fact]) -> None:
+        """For facts that have just been decoded, and that nobody else has yet."""
+        for fact in facts:
+            if type(fact) is Image:
+                force_setattr(fact, "header", self._known.setdefault(fact.header, fact.header))
 
 
 def hidden(key: str, faults: Iterable[Fault]) -> bool:

@@ -32,6 +32,15 @@ def sequence(*applied: Report) -> Sequence:
     return made
 
 
+def test_headers_that_say_the_same_are_kept_once() -> None:
+    told = [image("a"), image("b"), image("c", size_mb=7)]
+    changes = saw("images", VOLUME.key, *told)
+    (change,) = decoded(encode(report(changes))).changes  # type: ignore[union-attr]
+    one, same, other = change.facts
+    assert change.facts == told
+    assert one.header is same.header is not other.header  # type: ignore[union-attr]
+
+
 # --- their sequence -----------------------------------------------------------------------------
 
 

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+import pytest
+
 from storekeeper.merge.truth import ImageTruth, Look
+from storekeeper.observation import Pool
 from tests.merge.builders import (
     NOW,
     declared,
@@ -14,9 +17,12 @@ from tests.merge.builders import (
     host,
     image,
     images,
+    look,
     merged,
+    mount,
     sharing,
     spaced,
+    truths_of,
 )
 
 V = external()
@@ -34,6 +40,30 @@ def after(before: tuple[Look, ...], now: tuple[Look, ...]) -> Mapping[str, Image
 def test_a_guest_that_comes_owns_the_hard_links_of_its_disk() -> None:
     links = images(V, image("a", inode=7), image("b", inode=7))
     assert after((links,), (links, guests(guest("g", "/v/a"))))["b"].guests == ("g",)
+
+
+NAS = external(source="nas:/x")
+
+
+@pytest.mark.parametrize(
+    "shows",
+    [
+        spaced(NAS, other_paths=("/other",)),
+        look("mounts", "", mount("/other", "nfs4", "nas:/x")),
+        guests(
+            Pool(key="pool:p", name="p", kind="netfs", target="/other", source="nas:/x"),
+            guest("g", "/other/a"),
+        ),
+    ],
+    ids=["space", "mounts", "guests"],
+)
+def test_a_place_where_a_volume_is_seen_from_now_on_tells_whose_its_images_are(shows: Look) -> None:
+    # All else is the very same as before.
+    looks = [spaced(NAS), images(NAS, image("a")), guests(guest("g", "/other/a")), look("mounts", "")]
+    first = merged(declared(NAS), host(*looks))
+    assert truths_of(first)["a"].guests == ()
+    second = merged(declared(NAS), host(*looks, shows), memory=first.memory, previous=first)
+    assert truths_of(second)["a"].guests == ("g",)
 
 
 def test_a_hard_link_that_goes_takes_its_guest_along() -> None:

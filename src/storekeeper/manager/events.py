@@ -26,7 +26,7 @@ from storekeeper.merge.truth import Truth
 
 # What a feed remembers at most. A client that was away for longer fetches the document.
 KEPT_CHANGES = 1000
-KEPT_BYTES = 1 << 20
+KEPT_BYTES = 1 << 18
 # What is taken from a feed at once, at most, if it is more than one change.
 NEWS_BYTES = 64 << 10
 # So many may send in one turn of the event loop: that takes some 2 ms.

@@ -31,7 +31,7 @@ from storekeeper.observation import (
     Sharing,
     Space,
 )
-from storekeeper.report import PROTOCOL, Changes, Report, looked
+from storekeeper.report import PROTOCOL, Changes, Headers, Report, looked
 from storekeeper.sources import INSIDE, SOURCES
 
 Key = tuple[str, str]
@@ -82,6 +82,9 @@ def decoded(body: bytes) -> Report | Greeting:
     except RecursionError as error:
         raise UsageError("This report is nested too deeply.") from error
     _check(report)
+    headers = Headers()
+    for change in report.changes:
+        headers.share(change.facts)
     return report
 
 

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
+from operator import is_
 from typing import TypedDict
 
 from storekeeper.declaration import Declaration, ImageStorage, Volume
@@ -34,6 +35,9 @@ from storekeeper.merge.volumes import Sight, look_of, sights_of
 from storekeeper.sources.contract import Scope
 
 _KIB = 1 << 10
+# What the disks of a storage follow from, and, with its space, where its volumes lie.
+_OF_DISKS = (("disks", ""), ("guests", ""))
+_OF_PLACES = (("mounts", ""), ("guests", ""))
 
 VolumeRow = VolumeInfo | ExternalVolumeInfo | GlusterVolumeInfo
 Views = Mapping[str, HostView]
@@ -49,6 +53,7 @@ class StorageBasis(Basis):
     def __init__(self, storage: ImageStorage, places: Places) -> None:
         self.storage = storage
         self.places = places
+        self.place_facts: list[object] = []
         self.uses = GuestUses()
         self.catalogue = Catalogue(places)
         self.listings: dict[str, Listing] = {volume.volume_id: Listing() for volume in storage.volumes}
@@ -177,12 +182,9 @@ class _Storage:
         self, sights: Mapping[str, tuple[Sight, ...]], looks: Mapping[str, Look | None]
     ) -> StorageBasis:
         """All images resolved, and the disks: again only as far as their facts changed."""
-        places = places_of(self.storage, self.views)
-        known = self.former.basis if self.former is not None else None
-        former = known if isinstance(known, StorageBasis) else StorageBasis(self.storage, places)
-        if former.places != places or former.storage != self.storage:
-            former = StorageBasis(self.storage, places)
+        former = self._former_basis()
         basis = StorageBasis(self.storage, former.places)
+        basis.place_facts = former.place_facts
         basis.uses = former.uses.updated(self.storage, self.views, former.places)
         found = {
             volume.volume_id: self._found(volume, sights[volume.volume_id], looks[volume.volume_id], basis)
@@ -198,12 +200,24 @@ class _Storage:
             )
             if looks[volume_id] is not None:
                 self.remembering.family(volume.key, shelf.decided, shelf.first_seen, shelf.identities)
-        basis.disk_facts = self._disk_facts()
-        same = len(basis.disk_facts) == len(former.disk_facts) and all(
-            one is other for one, other in zip(basis.disk_facts, former.disk_facts, strict=True)
-        )
+        basis.disk_facts = [self.declaration, *self._facts(_OF_DISKS)]
+        same = _are_the_very(basis.disk_facts, former.disk_facts)
         basis.disks = former.disks if same else disks_of(self.storage, self.declaration, self.views)
         return basis
+
+    def _former_basis(self) -> StorageBasis:
+        """What the last merge kept of this storage, as long as it lies in the same places."""
+        known = self.former.basis if self.former is not None else None
+        facts = self._facts([*_OF_PLACES, *(("space", volume.key) for volume in self.storage.volumes)])
+        if not isinstance(known, StorageBasis) or known.storage != self.storage:
+            known = None
+        elif _are_the_very(facts, known.place_facts):
+            return known
+        places = places_of(self.storage, self.views)
+        if known is None or known.places != places:
+            known = StorageBasis(self.storage, places)
+        known.place_facts = facts
+        return known
 
     def _found(
         self, volume: Volume, sights: tuple[Sight, ...], images: Look | None, basis: StorageBasis
@@ -221,13 +235,13 @@ class _Storage:
             identities=remembered.identities if seen else NOTHING.identities,
         )
 
-    def _disk_facts(self) -> list[object]:
-        """What the disks of the storage follow from, to tell whether any of it changed."""
-        facts: list[object] = [self.declaration]
+    def _facts(self, scopes: Collection[tuple[str, str]]) -> list[object]:
+        """What the storage's hosts saw in these scopes, to tell whether any of it changed."""
+        facts: list[object] = []
         for host_id in self.storage.hosts:
             view = self.views.get(host_id)
-            for source in ("disks", "guests"):
-                look = view.looks.get((source, "")) if view is not None else None
+            for scope in scopes:
+                look = view.looks.get(scope) if view is not None else None
                 facts += (look.seen.facts, look.good_at > 0) if look is not None else (None, False)
         return facts
 
@@ -300,6 +314,10 @@ def _row(volume: Volume, common: _Common, cluster: Cluster | None) -> VolumeRow:
         transport=fact.transport if fact is not None else "",
         **common,
     )
+
+
+def _are_the_very(now: Sequence[object], before: Sequence[object]) -> bool:
+    return len(now) == len(before) and all(map(is_, now, before))
 
 
 def kib(size_bytes: int) -> int:
