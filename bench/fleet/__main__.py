@@ -44,13 +44,13 @@ async def measured(fleet: Fleet, churn: list[int], seconds: float, floor_s: floa
               f"{first.reports_s:.0f} reports/s")  # fmt: skip
         print(_cost(first), flush=True)
         await fleet.rest(TIMEOUT_S)
-        print("churn  reports/s    request p50, p99   to document p50, p99    lag p99  cores; memory")
+        print(_HEAD)
         steps: dict[int, Load] = {}
         found["steady"] = steps
         for times in churn:
             await fleet.steady(images * 0.01 / 60 * times, min(WARM_S, seconds))
             load = steps[times] = await fleet.steady(images * 0.01 / 60 * times, seconds)
-            print(f"x{times:<4} {load.reports_s:10.0f}  {_row(load)}", flush=True)
+            print(_row(times, load), flush=True)
             if not keeps_up(load):
                 failures = ", ".join(f"{count} {code}" for code, count in load.failures.items())
                 print(f"beyond the aim: {load.unserved} unserved {failures}")
@@ -63,11 +63,18 @@ async def measured(fleet: Fleet, churn: list[int], seconds: float, floor_s: floa
     return found
 
 
-def _row(load: Load) -> str:
-    request, document = load.request, load.report_to_document
+_HEAD = """\
+           report to answer  to document   lag    cores of              most
+churn   /s  p50 ms   p99     p50     p99   p99    managers agents  db    MiB"""
+
+
+def _row(times: int, load: Load) -> str:
+    request, document, cores = load.request, load.report_to_document, load.cores
     return (
-        f"{request.median_ms:6.0f}, {request.p99_ms:6.0f} ms    {document.median_ms:6.0f}, "
-        f"{document.p99_ms:6.0f} ms  {load.lag.p99_ms:6.0f} ms  {_cost(load)}"
+        f"{f'x{times}':5} {load.reports_s:4.0f} {request.median_ms:7.0f} {request.p99_ms:5.0f} "
+        f"{document.median_ms:7.0f} {document.p99_ms:7.0f} {load.lag.p99_ms:5.0f} "
+        f"{cores['managers']:11.2f} {cores['agents']:6.2f} {cores.get('database', 0.0):4.2f} "
+        f"{max(load.most_memory_mib):5}"
     )
 
 
