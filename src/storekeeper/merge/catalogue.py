@@ -15,7 +15,7 @@ From scratch is the same: an update of the empty catalogue, in which everything 
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Collection, Iterator, Mapping, MutableMapping
+from collections.abc import Collection, Mapping, MutableMapping
 
 from storekeeper.merge.clones import LOOP, header_parent, looping, not_found
 from storekeeper.merge.images import Own, own
@@ -42,8 +42,8 @@ from storekeeper.parts import copied, differing
 class Catalogue:
     """All volumes' shelves, and what crosses volumes.
 
-    `meant`: the images whose headers may mean an image, or one with a unique id, as their parent. `changed`:
-    the images that were resolved anew when it was made from the one before, by volume.
+    `meant`: the images whose headers may mean an image as their parent; by a unique id under `("", id)`.
+    `changed`: the images that were resolved anew when it was made from the one before, by volume.
     """
 
     def __init__(self, places: Places, former: Catalogue | None = None) -> None:
@@ -53,7 +53,7 @@ class Catalogue:
         self.by_unique_id: MutableMapping[str, tuple[Ref, ...]] = (
             copied(former.by_unique_id) if former else {}
         )
-        self.meant: MutableMapping[Ref | str, Marks[Ref]] = copied(former.meant) if former else {}
+        self.meant: MutableMapping[Ref, Marks[Ref]] = copied(former.meant) if former else {}
         self.parents: MutableMapping[Ref, Ref] = copied(former.parents) if former else {}
         self.by_extents: MutableMapping[Ref, None] = copied(former.by_extents) if former else {}
         self.loops: frozenset[Ref] = former.loops if former else frozenset()
@@ -100,8 +100,8 @@ class _Update:
         # Files that changed, whose headers say such, or said.
         self.with_parent: set[Ref] = set()
         self.with_unique_id: set[Ref] = set()
-        self.meaning: defaultdict[Ref | str, set[Ref]] = defaultdict(set)
-        self.meaning_no_more: defaultdict[Ref | str, set[Ref]] = defaultdict(set)
+        self.meaning: defaultdict[Ref, set[Ref]] = defaultdict(set)
+        self.meaning_no_more: defaultdict[Ref, set[Ref]] = defaultdict(set)
         self.ids_touched: set[str] = set()
 
     def run(self) -> None:
@@ -155,7 +155,7 @@ class _Update:
         self._note(ref, now, 1, self.meaning)
         return now
 
-    def _note(self, ref: Ref, known: Own, claims: int, meaning: defaultdict[Ref | str, set[Ref]]) -> None:
+    def _note(self, ref: Ref, known: Own, claims: int, meaning: defaultdict[Ref, set[Ref]]) -> None:
         """Notes what a file claims (or claims no more) and means."""
         for each in known.claims:
             self.now.claimed[each] = self.now.claimed.get(each, 0) + claims
@@ -167,7 +167,7 @@ class _Update:
             for each in known.candidates:
                 meaning[each].add(ref)
             if known.parent_unique_id:
-                meaning[known.parent_unique_id].add(ref)
+                meaning["", known.parent_unique_id].add(ref)
 
     def _index_meant(self) -> None:
         for name in self.meaning.keys() | self.meaning_no_more.keys():
@@ -237,21 +237,24 @@ class _Update:
 
     def _may_mean_others(self) -> set[Ref]:
         """Those that may have another parent: changed themselves, or naming what came or went."""
-        refs = self.with_parent
-        for ref in self._joined_or_left():
-            known = self.now.shelves[ref[0]].own.get(ref[1])
-            if known is not None and known.parent_name:
-                refs.add(ref)
-            if self.now.meant:
-                refs.update(self.now.meant.get(ref, ()))
-        for unique_id in self.ids_touched:
-            refs.update(self.now.meant.get(unique_id, ()))
-        return refs
-
-    def _joined_or_left(self) -> Iterator[Ref]:
+        refs, meant = self.with_parent, self.now.meant
         for volume_id, keys in self.joined_or_left.items():
-            for key in keys:
-                yield volume_id, key
+            own_now = self.now.shelves[volume_id].own
+            # Of what did not change itself another file may have left it alone.
+            refs.update(
+                (volume_id, key)
+                for key in keys - self.touched[volume_id]
+                if (known := own_now.get(key)) is not None and known.parent_name
+            )
+            if len(keys) < len(meant):
+                refs.update(*(meant.get((volume_id, key), ()) for key in keys))
+            else:
+                refs.update(
+                    *(those for (where, key), those in meant.items() if where == volume_id and key in keys)
+                )
+        for unique_id in self.ids_touched:
+            refs.update(meant.get(("", unique_id), ()))
+        return refs
 
     def _reparent(self, ref: Ref, parent: Ref | None, *, by_extents: bool) -> None:
         if parent == self.now.parents.get(ref) and by_extents == (ref in self.now.by_extents):
