@@ -11,11 +11,9 @@ from lab.errors import LabError
 from lab.host import LabHost
 from lab.scenario import GlusterVolumeTable, Scenario
 
-# Nobody mends what the two sides of a split brain hold, and one brick is enough to write to.
-_UNHEALED = "cluster.quorum-type none cluster.self-heal-daemon off"
-_HEALED = "cluster.quorum-type auto cluster.self-heal-daemon on"
+# One brick is enough to write to, and nobody mends what two sides come to hold; clients do not by default.
+_QUORUM, _DAEMON = "cluster.quorum-type", "cluster.self-heal-daemon"
 _TURN_S = 60.0
-_KEPT = "/run/brick.command"
 
 
 def make_gluster_volumes(scenario: Scenario, hosts: Mapping[str, LabHost]) -> None:
@@ -49,6 +47,13 @@ def start(host: LabHost, volume: GlusterVolumeTable) -> None:
         time.sleep(0.5)
 
 
+def kill(hosts: Mapping[str, LabHost], brick: str) -> None:
+    """Kills the process of a brick `HOST:/path`."""
+    host, _, path = brick.partition(":")
+    # The trailing end keeps /data/brick1 from being /data/brick10 too.
+    hosts[host].run(f"pkill -9 -f -- '--brick-name {path}( |$)'")
+
+
 def bricks_online(host: LabHost, volume: GlusterVolumeTable) -> set[str]:
     """The bricks that are online, as `gluster volume status` on a host says."""
     ran = host.guest.try_run(f"gluster --mode=script volume status {volume.name} --xml", timeout_s=60)
@@ -76,56 +81,82 @@ def gluster(host: LabHost, words: str) -> str:
 
 
 def split(hosts: Mapping[str, LabHost], volume: GlusterVolumeTable, path: str, sides: Sequence[str]) -> None:
-    """Lets two bricks hold different contents of a file, each sure that the other's are old.
+    """Lets two bricks hold different contents of a file, each sure that all others' are old.
 
-    `path` is where a host mounts it. All bricks but one side are killed, then that one and not the other:
-    what is written meanwhile is on one brick alone.
+    `path` is the file's in the volume. It is written to twice, each time with one side alone up.
     """
-    first, second = sides
-    gluster(hosts[_host_of(first)], f"volume set {volume.name} {_UNHEALED}")
-    for brick in volume.bricks:
-        if brick != second:
-            hosts[_host_of(brick)].run(_kill(brick, _KEPT if brick == first else "/dev/null"))
-    writer = hosts[_host_of(first)]
-    _write(writer, path, "/dev/zero")
-    hosts[_host_of(second)].run(_kill(second, "/dev/null"))
-    writer.run(f"xargs -0 setsid < {_KEPT}")
-    _write(writer, path, "/dev/urandom")
-    start(writer, volume)
+    gluster(hosts[_host_of(sides[0])], f"volume set {volume.name} {_QUORUM} none {_DAEMON} off")
+    for side in sides:
+        host = hosts[_host_of(side)]
+        _kill_all_but(hosts, volume, side)
+        _write(host, volume, path, side)
+        start(host, volume)
 
 
-def heal(host: LabHost, volume: GlusterVolumeTable, path: str, side: str) -> None:
-    """Makes what one brick holds of a file the truth, and waits until all have it.
+def heal(hosts: Mapping[str, LabHost], volume: GlusterVolumeTable, path: str, sides: Sequence[str]) -> None:
+    """Makes what the first side holds of a file the truth, and waits until all bricks have it.
 
     `path` is the file's in the volume.
     """
+    host = hosts[_host_of(sides[0])]
     # Where they did not come up after the split, the volume cannot be set.
     start(host, volume)
-    gluster(host, f"volume set {volume.name} {_HEALED}")
     tool = f"gluster --mode=script volume heal {volume.name}"
-    chosen = f"{tool} split-brain source-brick {side} {shlex.quote(path)}"
+    chosen = f"{tool} split-brain source-brick {sides[0]} {shlex.quote(path)}"
     none = f"[ $({tool} info split-brain | grep -c 'in split-brain: 0$') = {len(volume.bricks)} ]"
     # Its client may not have found the bricks that have just come up, or have failed at the last of them.
-    host.wait_until(f"{chosen} || {none}", within_s=120, what=f"{path} is what {side} holds")
+    host.wait_until(f"{chosen} || {none}", within_s=120, what=f"{path} is what {sides[0]} holds")
+    _reset(host, volume, _DAEMON)
     gluster(host, f"volume heal {volume.name}")
     count = f"$({tool} info | grep -c '^Number of entries: 0$')"
     host.wait_until(f"[ {count} = {len(volume.bricks)} ]", within_s=120, what=f"{volume.name} is healed")
+    # Last: of three bricks, two that blame each other are no split brain to a quorum, and both stay.
+    _reset(host, volume, _QUORUM)
+    if len({hosts[_host_of(side)].run(f"md5sum < {_held(side, path)}") for side in sides}) > 1:
+        raise LabError(f"{path} of {volume.name} is healed, and still differs on {' and '.join(sides)}")
 
 
-def _kill(brick: str, keep: str) -> str:
-    """Commands that kill a brick's process, and keep its command line in a file."""
-    path = brick.partition(":")[2]
-    return f"""
-set -eu
-process=$(pgrep -f -- '--brick-name {path}( |$)')
-cat /proc/$process/cmdline > {keep}
-kill -9 $process"""
+def _reset(host: LabHost, volume: GlusterVolumeTable, option: str) -> None:
+    """Gives an option the value that the scenario gives it, or its default."""
+    if option in volume.options:
+        gluster(host, f"volume set {volume.name} {option} {shlex.quote(volume.options[option])}")
+    else:
+        gluster(host, f"volume reset {volume.name} {option}")
 
 
-def _write(host: LabHost, path: str, source: str) -> None:
-    """Writes to a file as soon as a brick of it can be reached."""
-    written = f"dd if={source} of={shlex.quote(path)} bs=4k count=1 conv=notrunc,fsync"
-    host.wait_until(written, within_s=60, what=f"{path} can be written")
+def _kill_all_but(hosts: Mapping[str, LabHost], volume: GlusterVolumeTable, kept: str) -> None:
+    """Kills all bricks but one, and waits until the cluster knows."""
+    for brick in volume.bricks:
+        if brick != kept:
+            kill(hosts, brick)
+    deadline = time.monotonic() + 60
+    while (online := bricks_online(hosts[_host_of(kept)], volume)) != {kept}:
+        if time.monotonic() > deadline:
+            raise LabError(f"{volume.name}: not {kept} alone is online, but {online or 'none'}")
+        time.sleep(0.5)
+
+
+def _write(host: LabHost, volume: GlusterVolumeTable, path: str, side: str) -> None:
+    """Writes to a file of a volume, of which one brick of this host is up, by a client of its own.
+
+    The client tells that brick what the others lack a while after its write. Where client or brick ends
+    before, the brick knows only that it was written to: the file waits to be healed, and no side is to blame.
+    """
+    told = f"getfattr -d -e hex -m '^trusted.afr.{volume.name}-client-' {_held(side, path)}"
+    blames = f"{told} | grep -q '=0x0*[1-9a-f]'"
+    command = f"""
+mount -t glusterfs {host.name}:/{volume.name} /mnt && mountpoint -q /mnt || exit 1
+dd if=/dev/urandom of=/mnt{shlex.quote(path)} bs=4k count=1 conv=notrunc,nocreat,fsync
+tries=0; until {blames}; do tries=$((tries + 1)); [ $tries -lt 100 ] || break; sleep 0.1; done
+umount /mnt
+{blames}"""
+    alone = f"unshare --mount sh -c {shlex.quote(command)}"
+    host.wait_until(alone, within_s=60, what=f"{path} of {volume.name} is written to on {side} alone")
+
+
+def _held(brick: str, path: str) -> str:
+    """Where a brick holds a file of its volume, quoted for a shell."""
+    return shlex.quote(f"{brick.partition(':')[2]}{path}")
 
 
 def _host_of(brick: str) -> str:

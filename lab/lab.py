@@ -96,13 +96,17 @@ class Lab:
         host = next(host for host in self.hosts.values() if host.guest.is_up)
         gluster.start(host, self.scenario.gluster_volume(name))
 
+    def kill_brick(self, brick: str) -> None:
+        """Kills the process of a brick `HOST:/path`."""
+        gluster.kill(self.hosts, brick)
+
     def split(self, volume: str, path: str, sides: Sequence[str]) -> None:
-        """Makes a split brain of the file that is mounted at `path`."""
+        """Makes a split brain of the file that is `path` in the volume."""
         gluster.split(self.hosts, self.scenario.gluster_volume(volume), path, sides)
 
-    def heal(self, volume: str, path: str, side: str) -> None:
-        """Ends the split brain of the file that is `path` in the volume: one brick holds the truth."""
-        gluster.heal(self.hosts[side.partition(":")[0]], self.scenario.gluster_volume(volume), path, side)
+    def heal(self, volume: str, path: str, sides: Sequence[str]) -> None:
+        """Ends the split brain of the file that is `path` in the volume: the first side holds the truth."""
+        gluster.heal(self.hosts, self.scenario.gluster_volume(volume), path, sides)
 
     def documents(self) -> dict[str, Document]:
         """By image storage, the documents as the manager serves them now; they are left in the results."""

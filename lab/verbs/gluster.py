@@ -25,9 +25,7 @@ class KillBricks(AnyVerb, tag="kill-bricks"):
     def do(self, lab: Lab) -> None:
         """Kills them in their hosts."""
         for brick in self.bricks:
-            host, _, path = brick.partition(":")
-            # The trailing end keeps /data/brick1 from being /data/brick10 too.
-            lab.hosts[host].run(f"pkill -9 -f -- '--brick-name {path}( |$)'")
+            lab.kill_brick(brick)
 
 
 class StartBricks(AnyVerb, tag="start-bricks"):
@@ -73,38 +71,28 @@ class ResumeClient(_OnClient, tag="resume-client"):
         lab.hosts[self.host].run(f"pkill -CONT -f -- '--process-name fuse .*{self.at}$'")
 
 
-class SplitBrain(OnHost, tag="split-brain"):
-    """Two bricks, the first of them of `host`, come to hold different contents of the file at `path`, as
-    `host` mounts it.
-    """
+class SplitBrain(AnyVerb, tag="split-brain"):
+    """Two bricks of a replicated volume come to hold different contents of the file that is `path` in it."""
 
     volume: str
     path: str
     sides: tuple[str, str]
 
     def wrong(self, scenario: Scenario) -> Iterator[str]:
-        """The volume, a brick, or the mount is not there."""
-        yield from OnHost.wrong(self, scenario)
+        """The volume or a brick is not there, or the path is none."""
         volumes = {volume.name: volume for volume in scenario.gluster_volumes}
         if self.volume not in volumes:
             yield f"there is no Gluster volume {self.volume!r}"
             return
         known = volumes[self.volume].bricks
-        yield from (f"there is no brick {brick!r}" for brick in self.sides if brick not in known)
-        if not self.sides[0].startswith(f"{self.host}:"):
-            yield f"sides: {self.sides[0]!r} is no brick of {self.host!r}"
-        if self._mount(scenario) is None:
-            yield f"{self.host!r} mounts {self.volume!r} nowhere above {self.path!r}"
-
-    def _mount(self, scenario: Scenario) -> str | None:
-        """Where the host mounts the volume."""
-        for volume, mount in scenario.gluster_mounts_of(self.host):
-            if volume.name == self.volume and self.path.startswith(f"{mount.at}/"):
-                return mount.at
-        return None
+        yield from (f"{self.volume!r} has no brick {brick!r}" for brick in self.sides if brick not in known)
+        if len(set(self.sides)) < len(self.sides):
+            yield f"sides: {self.sides[0]!r} is there 2 times"
+        if not self.path.startswith("/"):
+            yield f"{self.path!r} is no path in a volume; write one such as '/win.raw'"
 
     def do(self, lab: Lab) -> None:
-        """Writes to one side while the other is down, and the other way round."""
+        """Writes to each side while all other bricks are down."""
         lab.split(self.volume, self.path, self.sides)
 
 
@@ -113,5 +101,4 @@ class HealSplitBrain(SplitBrain, tag="heal-split-brain"):
 
     def do(self, lab: Lab) -> None:
         """Lets Gluster copy it, and waits until all bricks have it."""
-        within = self.path.removeprefix(self._mount(lab.scenario) or "")
-        lab.heal(self.volume, within, self.sides[0])
+        lab.heal(self.volume, self.path, self.sides)

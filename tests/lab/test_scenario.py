@@ -53,7 +53,7 @@ do = [{ verb = "power-off", host = "beta" }, { verb = "kill-bricks", bricks = ["
 expect = [{ volume = "vol", status = "broken", message = "bricks" }]
 '''
 
-SPLIT = "verb = 'split-brain', host = 'alpha', volume = 'vol', path = '/mnt/f'"
+SPLIT = "verb = 'split-brain', volume = 'vol'"
 
 
 EXPORT = "[[exports]]\npath = '/srv'\n"
@@ -123,13 +123,18 @@ def test_the_verbs_of_a_fault_are_read_by_their_names() -> None:
         ),
         (
             '{ verb = "power-off", host = "beta" }',
-            f"{{ {SPLIT}, sides = ['beta:/b', 'alpha:/data/b'] }}",
-            "sides: 'beta:/b' is no brick of 'alpha'",
+            f"{{ {SPLIT}, path = '/f', sides = ['alpha:/data/b', 'beta:/c'] }}",
+            "'vol' has no brick 'beta:/c'",
         ),
         (
             '{ verb = "power-off", host = "beta" }',
-            f"{{ {SPLIT}, sides = ['alpha:/data/b', 'beta:/b'] }}",
-            "'alpha' mounts 'vol' nowhere above '/mnt/f'",
+            f"{{ {SPLIT}, path = '/f', sides = ['alpha:/data/b', 'alpha:/data/b'] }}",
+            "sides: 'alpha:/data/b' is there 2 times",
+        ),
+        (
+            '{ verb = "power-off", host = "beta" }',
+            f"{{ {SPLIT}, path = 'f', sides = ['alpha:/data/b', 'beta:/b'] }}",
+            "'f' is no path in a volume",
         ),
         (
             '{ verb = "power-off", host = "beta" }',
