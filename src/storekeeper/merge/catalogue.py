@@ -33,6 +33,8 @@ from storekeeper.merge.shelves import (
     link,
     linked,
     names_of,
+    reindex,
+    sharers,
 )
 from storekeeper.merge.truth import ImageTruth
 from storekeeper.observation import Image, Sharing
@@ -109,7 +111,7 @@ class _Update:
             self.now.shelves[volume_id] = Shelf(self.former.shelves.get(volume_id), found)
         for volume_id in self.found:
             self._files(volume_id)
-        self._index_meant()
+        reindex(self.now.meant, self.meaning_no_more, self.meaning)
         for volume_id in self.found:
             self._count(volume_id)
         self._index_unique_ids()
@@ -127,6 +129,7 @@ class _Update:
         former = self._found_before(volume_id)
         changed = differing(former.files, shelf.found.files)
         self.shared[volume_id] = differing(former.sharing, shelf.found.sharing)
+        shelf.sharers = sharers(shelf.sharers, self.shared[volume_id], former.sharing, shelf.found.sharing)
         touched = changed | differing(former.uses, shelf.found.uses)
         others = linked(touched, former.files, shelf)
         link(shelf, changed, former.files, shelf.found.files)
@@ -168,15 +171,6 @@ class _Update:
                 meaning[each].add(ref)
             if known.parent_unique_id:
                 meaning["", known.parent_unique_id].add(ref)
-
-    def _index_meant(self) -> None:
-        for name in self.meaning.keys() | self.meaning_no_more.keys():
-            refs = self.meaning.get(name, set())
-            left = amended(self.now.meant.get(name, {}), refs | self.meaning_no_more.get(name, set()), refs)
-            if left:
-                self.now.meant[name] = left
-            else:
-                self.now.meant.pop(name, None)
 
     # --- 2: what counts as an image --------------------------------------------------------------
 
@@ -280,12 +274,7 @@ class _Update:
         moved |= differing(before.identities, shelf.found.identities)
         family.forget_replaced(moved)
         dirty = moved | self.shared[volume_id] | differing(before.decided, shelf.found.decided) | shelf.barred
-        if moved:
-            dirty |= {
-                key
-                for key, fact in shelf.found.sharing.items()
-                if isinstance(fact, Sharing) and not fact.shared_with.keys().isdisjoint(moved)
-            }
+        dirty.update(*(shelf.sharers.get(key, ()) for key in moved) if shelf.sharers else ())
         if not shelf.found.sharing:
             dirty = {key for key in dirty if key in shelf.decided or (volume_id, key) in self.now.by_extents}
         for key in family.decide(dirty):

@@ -15,14 +15,8 @@ from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from storekeeper.merge.clones import loop_above
 from storekeeper.merge.images import Own
 from storekeeper.merge.places import Ref
-from storekeeper.merge.shelves import Keys, Shelf
-from storekeeper.observation import UNKNOWN, Fact, Sharing
-
-
-def shared_with(sharing: Mapping[str, Fact], key: str) -> Mapping[str, int]:
-    """The images that share bytes with `key`, at the same offsets."""
-    fact = sharing.get(key)
-    return fact.shared_with if isinstance(fact, Sharing) else {}
+from storekeeper.merge.shelves import Keys, Shelf, shared_with
+from storekeeper.observation import UNKNOWN, Fact
 
 
 class Family:

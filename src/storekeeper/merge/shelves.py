@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Collection, Hashable, Mapping, MutableMapping, Set
 from typing import TypeVar
 
@@ -10,13 +11,14 @@ from msgspec import Struct
 from storekeeper.merge.images import Own
 from storekeeper.merge.owners import Uses
 from storekeeper.merge.truth import ImageTruth
-from storekeeper.observation import Fact, Image
+from storekeeper.observation import Fact, Image, Sharing
 from storekeeper.parts import copied
 
 Keys = set[str]
 T = TypeVar("T", bound=Hashable)
 # A set of which a change copies a part.
 Marks = Mapping[T, None]
+Index = Mapping[T, Marks[T]]
 
 
 class Found(Struct, frozen=True):
@@ -39,9 +41,9 @@ NOTHING = Found({}, {}, {}, {}, {}, {})
 class Shelf:
     """One volume's part of a catalogue. Never changed once its catalogue is made.
 
-    `hard_links`: all names of the inodes that have several. `decided`, `first_seen` and `identities` are then
-    what is to be remembered: the very objects of `found` when that is the same. `barred`: who has elders to
-    share with, but none that can be its parent.
+    `hard_links`: all names of the inodes that have several. `sharers`: who shares bytes with each file.
+    `decided`, `first_seen` and `identities` are then what is to be remembered: the very objects of `found`
+    when that is the same. `barred`: who has elders to share with, but none that can be its parent.
     """
 
     def __init__(self, former: Shelf | None, found: Found) -> None:
@@ -52,6 +54,7 @@ class Shelf:
         self.name_of_inode: Mapping[int, str] = former.name_of_inode if former else {}
         self.hard_links: Mapping[int, tuple[str, ...]] = former.hard_links if former else {}
         self.maybe_copies: Marks[str] = former.maybe_copies if former else {}
+        self.sharers: Index[str] = former.sharers if former else {}
         self.copies: frozenset[str] = former.copies if former else frozenset()
         self.counted: Marks[str] = former.counted if former else {}
         self.decided: dict[str, str] = dict(found.decided)
@@ -71,6 +74,40 @@ def amended(marks: Marks[T], touched: Set[T], holding: Set[T]) -> Marks[T]:
         now.pop(key, None)
     now.update(dict.fromkeys(holding))
     return now
+
+
+def reindex(index: MutableMapping[T, Marks[T]], gone: Mapping[T, Set[T]], come: Mapping[T, Set[T]]) -> None:
+    """Takes what is gone from the marks of each, and adds what has come."""
+    for name in gone.keys() | come.keys():
+        added = come.get(name, frozenset[T]())
+        marks = amended(index.get(name, {}), gone.get(name, frozenset[T]()) | added, added)
+        if marks:
+            index[name] = marks
+        else:
+            index.pop(name, None)
+
+
+def sharers(
+    index: Index[str], changed: Keys, before: Mapping[str, Fact], now: Mapping[str, Fact]
+) -> Index[str]:
+    """Who shares bytes with each file, after what these share changed."""
+    if not changed:
+        return index
+    gone: defaultdict[str, Keys] = defaultdict(set)
+    come: defaultdict[str, Keys] = defaultdict(set)
+    for key in changed:
+        for facts, peers in ((before, gone), (now, come)):
+            for peer in shared_with(facts, key):
+                peers[peer].add(key)
+    after = copied(index)
+    reindex(after, gone, come)
+    return after
+
+
+def shared_with(sharing: Mapping[str, Fact], key: str) -> Mapping[str, int]:
+    """The images that share bytes with `key`, at the same offsets."""
+    fact = sharing.get(key)
+    return fact.shared_with if isinstance(fact, Sharing) else {}
 
 
 def in_order(keys: Keys, there: Mapping[str, object]) -> Collection[str]:
