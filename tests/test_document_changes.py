@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from operator import attrgetter
 from time import perf_counter
+from typing import Any
 
 import msgspec
 import pytest
@@ -19,6 +22,7 @@ from storekeeper.document import (
     VolumeInfo,
 )
 from storekeeper.document_changes import DocumentChange, VolumeChange, VolumesChange, difference, patched
+from storekeeper.rows import Rows, plain
 
 encode = msgspec.json.encode
 
@@ -84,14 +88,14 @@ def test_equal_documents_differ_in_nothing(document: ImageStorageInfo) -> None:
     assert encode(difference(document, same)) == b"{}"
 
 
-def external(rows: list[ImageInfo], **fields: object) -> ImageStorageInfo:
+def external(rows: Sequence[ImageInfo], **fields: object) -> ImageStorageInfo:
     values: dict[str, object] = {
         "volume_id": "v", "mount_point": "/v", "status": "ok", "status_msg": "", "total_space": 2,
-        "free_space": 1, "images": rows, "clones": [], **fields,
+        "free_space": 1, "images": [], "clones": [], **fields,
     }  # fmt: skip
+    volume = msgspec.structs.replace(msgspec.convert(values, ExternalVolumeInfo), images=rows)
     return ImageStorageInfo(
-        hosts=["h1"], volumes=[], external_volumes=[msgspec.convert(values, ExternalVolumeInfo)],
-        gluster_volumes=[], disks=[],
+        hosts=["h1"], volumes=[], external_volumes=[volume], gluster_volumes=[], disks=[]
     )  # fmt: skip
 
 
@@ -119,15 +123,54 @@ def test_among_many_rows_just_those_that_came_changed_or_went_are_told(data: st.
     assert (told.images_gone, told.images) == (sorted(gone), [row for _, row in sorted(fresh.items())])
 
 
+def in_blocks(document: ImageStorageInfo) -> ImageStorageInfo:
+    """The same as the merge makes it."""
+    volumes = [
+        msgspec.structs.replace(each, images=Rows.of(each.images, attrgetter("image_id")))
+        for each in document.external_volumes
+    ]
+    return msgspec.structs.replace(document, external_volumes=volumes)
+
+
+@given(DOCUMENTS, DOCUMENTS, st.booleans(), st.booleans())
+def test_whether_rows_are_in_blocks_or_a_list_the_change_is_the_same(
+    old: ImageStorageInfo, new: ImageStorageInfo, old_so: bool, new_so: bool
+) -> None:
+    one, other = (in_blocks(old) if old_so else old), (in_blocks(new) if new_so else new)
+    change = difference(one, other)
+    assert encode(change) == encode(difference(old, new))
+    assert encode(patched(one, change), enc_hook=plain) == encode(new)
+
+
+@given(st.data())
+def test_of_rows_in_blocks_just_those_that_came_changed_or_went_are_told(data: st.DataObject) -> None:
+    ids = [f"{number:03}" for number in range(600)]
+    rows = Rows.of([ImageInfo(each, "v", "s", "", 1) for each in ids[:400]], lambda row: row.image_id)
+    sizes = data.draw(st.dictionaries(st.sampled_from(ids), st.none() | st.integers(1, 2), max_size=9))
+    changed = {each: ImageInfo(each, "v", "s", "", size) if size else None for each, size in sizes.items()}
+    now = rows.updated(changed)
+    old, new = external(rows), external(now)
+    change = difference(old, new)
+    assert change == difference(external([*rows]), external([*now]))
+    assert encode(patched(old, change), enc_hook=plain) == encode(new, enc_hook=plain)
+
+
+def test_rows_of_a_block_that_both_have_are_not_looked_at() -> None:
+    def id_of(row: ImageInfo) -> str:
+        return row.image_id
+
+    # Whatever is asked of its row fails.
+    block: tuple[Any] = (object(),)
+    old = Rows(id_of, [(ImageInfo("a", "v", "s", "", 1),), block], ["a", "b"])
+    change = difference(external(old), external(Rows(id_of, [block], ["b"])))
+    volume = VolumeChange(volume_id="v", images_gone=["a"])
+    assert change == DocumentChange(external_volumes=VolumesChange(changed=[volume]))
+
+
 def test_one_image_of_twenty_thousand_is_found_in_a_few_milliseconds() -> None:
     rows = [ImageInfo(f"{number:05}.qcow2", "v", "s", "", 1) for number in range(20_000)]
     now = [*rows[:9999], ImageInfo("09999.qcow2", "v", "s", "guest", 1), *rows[10_000:]]
-    old = external([])
-    volume = old.external_volumes[0]
-    old, new = (
-        msgspec.structs.replace(old, external_volumes=[msgspec.structs.replace(volume, images=each)])
-        for each in (rows, now)
-    )
+    old, new = external(rows), external(now)
     took_s = []
     for _ in range(5):
         began = perf_counter()

@@ -7,6 +7,7 @@ objects: what is known beyond them has routes and objects of its own (`detail` o
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any, Literal
 
 from msgspec import Struct
@@ -43,8 +44,8 @@ class VolumeInfo(Struct, frozen=True, kw_only=True):
     status_msg: str
     total_space: int
     free_space: int
-    images: list[ImageInfo]
-    clones: list[CloneInfo]
+    images: Sequence[ImageInfo]
+    clones: Sequence[CloneInfo]
 
 
 class ExternalVolumeInfo(Struct, frozen=True, kw_only=True):
@@ -56,8 +57,8 @@ class ExternalVolumeInfo(Struct, frozen=True, kw_only=True):
     status_msg: str
     total_space: int
     free_space: int
-    images: list[ImageInfo]
-    clones: list[CloneInfo]
+    images: Sequence[ImageInfo]
+    clones: Sequence[CloneInfo]
 
 
 class GlusterVolumeInfo(Struct, frozen=True, kw_only=True):
@@ -73,8 +74,8 @@ class GlusterVolumeInfo(Struct, frozen=True, kw_only=True):
     type: str
     configuration: str
     transport: str
-    images: list[ImageInfo]
-    clones: list[CloneInfo]
+    images: Sequence[ImageInfo]
+    clones: Sequence[CloneInfo]
 
 
 class PhysicalDiskInfo(Struct, frozen=True, gc=False):

@@ -8,6 +8,7 @@ images, clones and disks are sorted by their ids (by code points), each id there
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from itertools import zip_longest
 from operator import attrgetter
 from typing import Generic, NamedTuple, TypeVar
 
@@ -23,6 +24,7 @@ from storekeeper.document import (
     PhysicalDiskInfo,
     VolumeInfo,
 )
+from storekeeper.rows import Rows
 
 AnyVolume = VolumeInfo | ExternalVolumeInfo | GlusterVolumeInfo
 Value = str | int | list[str]
@@ -34,8 +36,6 @@ _image_id: Callable[[ImageInfo], str] = attrgetter("image_id")
 _clone_id: Callable[[CloneInfo], str] = attrgetter("clone_id")
 _disk_id: Callable[[PhysicalDiskInfo], str] = attrgetter("physical_disk_id")
 _CONTENTS = ("images", "clones")
-# How many rows are compared at once.
-_BLOCK = 64
 
 
 class VolumeChange(Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -81,7 +81,7 @@ class DocumentChange(Struct, frozen=True, kw_only=True, omit_defaults=True):
 def difference(old: ImageStorageInfo, new: ImageStorageInfo) -> DocumentChange:
     """What makes the new document of the old one.
 
-    Quick where unchanged lists and rows are the very same objects, as the merge leaves them.
+    Quick where unchanged blocks of rows are the very same objects, as the merge leaves them.
     """
     disks = _rows_between(old.disks, new.disks, _disk_id)
     return DocumentChange(
@@ -107,14 +107,14 @@ def patched(document: ImageStorageInfo, change: DocumentChange) -> ImageStorageI
             document.external_volumes, change.external_volumes, ExternalVolumeInfo
         ),
         gluster_volumes=_patched_volumes(document.gluster_volumes, change.gluster_volumes, GlusterVolumeInfo),
-        disks=_patched_rows(document.disks, change.disks, change.disks_gone, _disk_id),
+        disks=[*_patched_rows(document.disks, change.disks, change.disks_gone, _disk_id)],
     )
 
 
 # --- the difference -------------------------------------------------------------------------------
 
 
-class _Rows(NamedTuple, Generic[Row]):
+class _RowsChange(NamedTuple, Generic[Row]):
     changed: list[Row]
     gone: list[str]
 
@@ -144,39 +144,22 @@ def _volume_between(old: AnyVolume | None, new: AnyVolume) -> VolumeChange | Non
     return change if change != VolumeChange(volume_id=new.volume_id) else None
 
 
-def _rows_between(old: list[Row], new: list[Row], key: Callable[[Row], str]) -> _Rows[Row]:
-    """Side by side, as both are sorted. Of 20,000 rows only those near a change are looked at one by one:
-    a block of the same objects is equal at once.
-    """
-    if old is new:
-        return _Rows([], [])
-    changed: list[Row] = []
-    gone: list[str] = []
-    before, after = 0, 0
-    while before < len(old) and after < len(new):
-        if old[before : before + _BLOCK] == new[after : after + _BLOCK]:
-            before += _BLOCK
-            after += _BLOCK
-            continue
-        end = before + _BLOCK
-        while before < min(end, len(old)) and after < len(new):
-            was, now = old[before], new[after]
-            if was is now:
-                before += 1
-                after += 1
-                continue
-            was_id, now_id = key(was), key(now)
-            if was_id <= now_id:
-                before += 1
-            if was_id >= now_id:
-                after += 1
-            if was_id < now_id:
-                gone.append(was_id)
-            elif was_id > now_id or was != now:
-                changed.append(now)
-    changed += new[after:]
-    gone += map(key, old[before:])
-    return _Rows(changed, gone)
+def _rows_between(old: Sequence[Row], new: Sequence[Row], key: Callable[[Row], str]) -> _RowsChange[Row]:
+    """Of rows in blocks, only those of the blocks that are not in both are looked at."""
+    before, after = old, new
+    if isinstance(old, Rows) and isinstance(new, Rows):
+        before, after = _beside(old, new), _beside(new, old)
+    # The very same row in the same place is most of them, and told by that alone.
+    pairs = [(was, now) for was, now in zip_longest(before, after) if was is not now]
+    former: dict[str, Row] = {key(was): was for was, _ in pairs if was is not None}
+    changed = [now for _, now in pairs if now is not None and now != former.pop(key(now), None)]
+    return _RowsChange(changed, [*former])
+
+
+def _beside(rows: Rows[Row], others: Rows[Row]) -> list[Row]:
+    """The rows of blocks that the others do not have."""
+    had = {*map(id, others.blocks)}
+    return [row for block in rows.blocks if id(block) not in had for row in block]
 
 
 # --- taking it ------------------------------------------------------------------------------------
@@ -209,8 +192,8 @@ def _patched_volume(old: V | None, change: VolumeChange, kind: type[V]) -> V:
 
 
 def _patched_rows(
-    old: list[Row], changed: Sequence[Row], gone: Sequence[str], key: Callable[[Row], str]
-) -> list[Row]:
+    old: Sequence[Row], changed: Sequence[Row], gone: Sequence[str], key: Callable[[Row], str]
+) -> Sequence[Row]:
     if not changed and not gone:
         return old
     touched = {*map(key, changed), *gone}

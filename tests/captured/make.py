@@ -31,6 +31,7 @@ from storekeeper.agent.asking import DirectAsker
 from storekeeper.cli.looking import declaration_of, look_at_storages
 from storekeeper.document import ImageStorageInfo
 from storekeeper.host.captured import CapturedHost
+from storekeeper.rows import plain
 from tests.captured import machines
 from tests.real.gluster_cluster import NODES
 from tests.real.private_machine import CHECKOUT, PrivateMachine
@@ -121,7 +122,7 @@ def make(name: str) -> None:
 
 def write_golden(name: str) -> None:
     """Writes the documents of a captured machine beside it."""
-    golden = json.dumps(msgspec.to_builtins(documents(HERE / name)), indent=1)
+    golden = json.dumps(msgspec.to_builtins(documents(HERE / name), enc_hook=plain), indent=1)
     (HERE / name / "golden.json").write_text(f"{golden}\n", encoding="ascii")
 
 

@@ -27,6 +27,7 @@ from storekeeper.observation import (
     Pool,
     Sharing,
 )
+from storekeeper.rows import plain
 from tests.merge.builders import (
     NOW,
     declared,
@@ -226,7 +227,7 @@ def test_no_observation_makes_the_merge_raise_and_every_truth_is_whole(
         assert row.total_space >= 0
         assert row.free_space >= 0
         assert all(each.size_mb >= 0 for each in row.images)
-    for text in _texts(msgspec.to_builtins(storage.document)):
+    for text in _texts(msgspec.to_builtins(storage.document, enc_hook=plain)):
         assert all(character.isprintable() or character == "\u3000" for character in text), text
     for volume in storage.volumes.values():
         for each in volume.images.values():
@@ -236,7 +237,7 @@ def test_no_observation_makes_the_merge_raise_and_every_truth_is_whole(
                 told = field_of(each)
                 assert detail[name] == (list(told) if isinstance(told, tuple) else told)
     scopes(DECLARED, seen, truth)
-    msgspec.json.encode(storage.document)
+    msgspec.json.encode(storage.document, enc_hook=plain)
 
 
 def _texts(node: Any) -> Iterable[str]:

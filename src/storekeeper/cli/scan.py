@@ -10,6 +10,7 @@ import msgspec
 from storekeeper.cli.looking import declaration_of, look_at_storages, with_host
 from storekeeper.cli.options import captured_option, config_option, one_of
 from storekeeper.cli.render import write
+from storekeeper.rows import plain
 
 if TYPE_CHECKING:
     from storekeeper.agent.asking import Asker
@@ -27,7 +28,7 @@ def command(id: str | None, config: str | None, captured: str | None) -> None:  
     async def scanned(host: Host, asker: Asker) -> ImageStorageInfo:
         return await scan(host, asker, config, id)
 
-    write(msgspec.json.encode(with_host(captured, scanned)).decode())
+    write(msgspec.json.encode(with_host(captured, scanned), enc_hook=plain).decode())
 
 
 async def scan(host: Host, asker: Asker, config: str | None, wanted: str | None) -> ImageStorageInfo:

@@ -1,8 +1,8 @@
 """The bytes of a document as they are served: made once, sent many times.
 
-A document is made of pieces: some rows each, and what stands between. Where a piece begins follows from its
-rows alone. So a change makes only the pieces anew that it touches, and every manager comes to the same bytes
-and the same ETag, whatever it served before.
+A document is made of pieces: a block of rows each, and what stands between. Where a block begins follows from
+the rows alone. So a change makes only the pieces anew that it touches, and every manager comes to the same
+bytes and the same ETag, whatever it served before.
 """
 
 from __future__ import annotations
@@ -22,12 +22,11 @@ from storekeeper.declaration import Declaration
 from storekeeper.document import ImageStorageBasicInfo, ImageStorageInfo
 from storekeeper.merge import merge
 from storekeeper.merge.truth import HostView, Memory, Truth
+from storekeeper.rows import Rows
 
 GZIP_LEVEL = 6
 ZSTD_LEVEL = 3
 ETAG_BYTES = 16
-# How many rows a piece has on average; a power of two.
-ROWS_A_PIECE = 128
 
 # RFC 1952: deflate, at no time, so that equal documents have equal bytes; by an unknown system.
 _GZIP_HEAD = b"\x1f\x8b\x08\0\0\0\0\0\0\xff"
@@ -49,7 +48,7 @@ class Piece:
 
     __slots__ = ("_deflated", "digest", "rows", "text")
 
-    def __init__(self, text: bytes, rows: Sequence[object] = ()) -> None:
+    def __init__(self, text: bytes, rows: tuple[object, ...] = ()) -> None:
         self.text = text
         self.rows = rows
         self.digest = blake2b(text, digest_size=ETAG_BYTES).digest()
@@ -140,7 +139,7 @@ def publish(document: bytes) -> Published:
 def publish_storage(document: ImageStorageInfo, former: Published | None = None) -> Published:
     """The same of a storage's document, made of the former one's pieces; the former itself if it is equal.
 
-    A first document of 20,000 images takes 10 ms, a change of one image 1 ms: call this in a thread.
+    A first document of 20,000 images takes 10 ms, a change of one image 0.1 ms: call this in a thread.
     """
     making = _Making(former.pieces if former is not None else {})
     arrays = [
@@ -214,19 +213,15 @@ class _Making:
 
     def rows(self, rows: Sequence[object], id_of: Callable[[Any], str]) -> None:
         """The rows of an array, sorted by their ids; its brackets stand between."""
-        begin = 0
-        while begin < len(rows):
-            name = (self._place, id_of(rows[begin]), begin == 0)
+        all_rows = Rows.of(rows, id_of)
+        comma = b""
+        for first, block in zip(all_rows.firsts, all_rows.blocks, strict=True):
+            name = (self._place, first, comma)
             piece = self._known.get(name)
-            end = begin + len(piece.rows) if piece is not None else 0
-            if piece is None or rows[begin:end] != piece.rows or not _ends(rows, end, id_of):
-                end = begin + 1
-                while not _ends(rows, end, id_of):
-                    end += 1
-                text = encode(rows[begin:end])[1:-1]
-                piece = Piece(b"," + text if begin else text, rows[begin:end])
+            if piece is None or (piece.rows is not block and piece.rows != block):
+                piece = Piece(comma + encode(block)[1:-1], block)
             self._pieces[name] = piece
-            begin = end
+            comma = b","
 
     def published(self, former: Published | None) -> Published:
         """The document in every encoding; `former` if it is the same."""
@@ -238,8 +233,3 @@ class _Making:
         if former is not None:
             now.follow(former)
         return now
-
-
-def _ends(rows: Sequence[object], at: int, id_of: Callable[[Any], str]) -> bool:
-    """Whether a piece ends before the row `at`."""
-    return at >= len(rows) or zlib.crc32(id_of(rows[at]).encode()) % ROWS_A_PIECE == 0

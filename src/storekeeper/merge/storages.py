@@ -32,6 +32,7 @@ from storekeeper.merge.shelves import NOTHING, Found
 from storekeeper.merge.status import Observed, status_of, troubles
 from storekeeper.merge.truth import Basis, HostView, Look, Memory, StorageTruth, Truth, VolumeTruth
 from storekeeper.merge.volumes import Sight, look_of, sights_of
+from storekeeper.rows import Rows
 from storekeeper.sources.contract import Scope
 
 _KIB = 1 << 10
@@ -296,8 +297,8 @@ class _Common(TypedDict):
     status_msg: str
     total_space: int
     free_space: int
-    images: list[ImageInfo]
-    clones: list[CloneInfo]
+    images: Rows[ImageInfo]
+    clones: Rows[CloneInfo]
 
 
 def _row(volume: Volume, common: _Common, cluster: Cluster | None) -> VolumeRow:
