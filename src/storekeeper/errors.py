@@ -144,6 +144,14 @@ class StoreError(StorekeeperError):
     exit_code = EXIT_NOT_KNOWN
 
 
+class Outdated(StorekeeperError):
+    """The database has the tables of another version of Storekeeper now: this one is to stop."""
+
+    code = "not-known"
+    http_status = 503
+    exit_code = EXIT_NOT_KNOWN
+
+
 class Refused(StorekeeperError):
     """Storekeeper will not do this, and says why."""
 

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import signal
 import socket
+import sqlite3
 import subprocess
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 
 import pytest
@@ -97,6 +98,19 @@ def test_a_signal_ends_it_without_a_stack(tmp_path: Path, number: int, code: int
         out, err = program.communicate(timeout=TIMEOUT_S)
         assert program.returncode == code
     assert out == ""
+    assert "Traceback" not in err
+
+
+def test_it_ends_in_words_once_a_later_version_has_its_database(tmp_path: Path) -> None:
+    with serving(declaration(tmp_path)) as (program, _):
+        with closing(sqlite3.connect(tmp_path / "storekeeper.db")) as later:
+            later.execute("UPDATE alembic_version SET version_num = '999'")
+            later.commit()
+        (tmp_path / "home/another.raw").write_bytes(bytes(1 << 20))
+        _, err = program.communicate(timeout=TIMEOUT_S)
+        assert program.returncode == 3
+    assert err.splitlines()[-1].startswith("storekeeper: The database has no more the tables of this version")
+    assert "install the same version for all managers" in err
     assert "Traceback" not in err
 
 

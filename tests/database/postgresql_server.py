@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
 from itertools import count
@@ -32,6 +33,10 @@ class PostgresqlServer(postgresql.PostgresqlServer):
         with psycopg.connect(self.url(), autocommit=True) as connection:
             connection.execute(f"CREATE DATABASE {name}".encode())
         return self.url(name)
+
+    def tool(self, name: str, *arguments: str) -> None:
+        """Runs one of the programs that belong to it."""
+        subprocess.run([str(self._programs / name), *arguments], check=True)
 
 
 @contextmanager

@@ -12,6 +12,7 @@ import pytest
 
 from storekeeper.credentials import Credential
 from storekeeper.database import Store, open_store
+from storekeeper.database import listening as database_listening
 from storekeeper.database.listening import CHANNEL, Subject
 from storekeeper.declaration import Declared, Host
 from storekeeper.errors import Conflict
@@ -146,6 +147,33 @@ def test_what_changed_while_the_server_could_not_be_heard_is_told_once_it_can() 
             server.stop()
             server.start()
             assert sorted(heard(told, 4)) == EVERYTHING
+
+
+@pytest.mark.needs("postgresql")
+def test_now_and_then_everything_is_told_for_what_nobody_told(
+    postgresql: PostgresqlServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(database_listening, "LOOKED_AT_ALL_S", 0.0)
+    store = open_store(postgresql.fresh())
+    with listening(store) as told:
+        assert heard(told, 8) == EVERYTHING * 2
+
+
+@pytest.mark.needs("postgresql")
+def test_that_somebody_made_the_tables_or_changed_them_is_told(postgresql: PostgresqlServer) -> None:
+    url = postgresql.fresh()
+    own = open_store(url)
+    with listening(own) as told:
+        heard(told, 4)
+        with psycopg.connect(url) as connection:
+            connection.execute("DROP SCHEMA public CASCADE")
+            connection.execute("CREATE SCHEMA public")
+        open_store(url).close()
+        assert heard(told, 1) == [("credentials", ())]
+        other = open_store(url)
+        other.declare(lambda _: NOW_KNOWN)
+        assert heard(told, 1) == [("declared", ())]
+        other.close()
 
 
 def test_where_one_manager_only_has_the_database_there_is_nothing_to_wait_for() -> None:

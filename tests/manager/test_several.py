@@ -7,16 +7,19 @@ import json
 import threading
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager, suppress
+from pathlib import Path
 from typing import Any
 
+import psycopg
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from msgspec.structs import replace
+from psycopg.conninfo import conninfo_to_dict
 
-from storekeeper.database import open_store
+from storekeeper.database import listening, open_store
 from storekeeper.database.steps import Mark
-from storekeeper.errors import FullReportNeeded, Superseded
+from storekeeper.errors import FullReportNeeded, Outdated, StoreError, Superseded
 from storekeeper.manager import ledger, receiving
 from storekeeper.manager.manager import Manager
 from tests.database.postgresql_server import PostgresqlServer, postgresql_server
@@ -261,6 +264,117 @@ def test_a_database_that_hangs_keeps_no_manager_from_publishing(
         assert {type(end) for end in ends} == {FullReportNeeded}
 
     run(scenario, server.fresh())
+
+
+async def both_serve(several: Managers, agent: Agent, name: str) -> None:
+    agent.sees("images", VOLUMES["h1"].key, image(name))
+    await tells_all(agent, several[0])
+    await until(lambda: all(images(each) == [name] for each in several))
+
+
+@pytest.mark.usefixtures("patient")
+def test_under_managers_that_run_a_backup_is_put_back_and_what_they_know_since_is_written_again(
+    server: PostgresqlServer, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    url = server.fresh()
+
+    async def scenario(several: Managers) -> None:
+        agent = looking("h1")
+        await both_serve(several, agent, "first")
+        await asyncio.to_thread(server.tool, "pg_dump", "--format=custom", f"--file={tmp_path}/backup", url)
+        await both_serve(several, agent, "second")
+        restoring = ("--clean", "--single-transaction", f"--dbname={url}", f"{tmp_path}/backup")
+        await asyncio.to_thread(server.tool, "pg_restore", *restoring)
+        expected = several[0]._ledger.mark("h1").number
+        await until(lambda: (mark := several.written("h1")) is not None and mark.number == expected)
+        assert images(await several.start()) == ["second"]
+        await both_serve(several, agent, "third")
+
+    monkeypatch.setattr(listening, "LOOKED_AT_ALL_S", 0.1)
+    run(scenario, url)
+
+
+@pytest.mark.usefixtures("patient")
+def test_to_a_database_that_was_emptied_what_is_known_of_silent_hosts_is_written_again(
+    server: PostgresqlServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    url = server.fresh()
+
+    async def scenario(several: Managers) -> None:
+        await both_serve(several, looking("h1"), "seen")
+        emptied = several.written("h1")
+        with psycopg.connect(url) as connection:
+            connection.execute("TRUNCATE reports, steps, looks, facts, memory")
+        await until(lambda: several.written("h1") not in {None, emptied})
+        await until(lambda: bool(several[0]._store.stored().memory))
+        await several.kill(0)
+        await several.kill(0)
+        assert images(await several.start()) == ["seen"]
+
+    monkeypatch.setattr(listening, "LOOKED_AT_ALL_S", 0.1)
+    run(scenario, url)
+
+
+@pytest.mark.usefixtures("patient")
+def test_in_a_database_that_was_made_anew_all_is_written_again_once_a_manager_made_its_tables(
+    server: PostgresqlServer,
+) -> None:
+    url = server.fresh()
+    name = conninfo_to_dict(url)["dbname"]
+
+    async def scenario(several: Managers) -> None:
+        agent = looking("h1")
+        await both_serve(several, agent, "seen")
+        with psycopg.connect(server.url(), autocommit=True) as connection:
+            connection.execute(f"DROP DATABASE {name} WITH (FORCE)".encode())
+            connection.execute(f"CREATE DATABASE {name}".encode())
+        # It may be about to be filled from a backup: who runs makes no tables.
+        agent.sees("images", VOLUMES["h1"].key, image("seen meanwhile"))
+        several[0].receive(agent.report(), agent.credential)
+        with pytest.raises(StoreError, match="lost its tables"):
+            several.written("h1")
+        await several.start()
+        await until(lambda: [images(each) for each in several] == [["seen meanwhile"]] * 3)
+        await until(lambda: several.written("h1") is not None)
+
+    run(scenario, url)
+
+
+@pytest.mark.parametrize("noticed", ["as it is told", "by writing"])
+def test_a_manager_ends_under_which_a_later_version_changed_the_tables(
+    server: PostgresqlServer, noticed: str
+) -> None:
+    url = server.fresh()
+
+    async def scenario(several: Managers) -> None:
+        agent = looking("h1")
+        await both_serve(several, agent, "seen")
+        written = several.written("h1")
+        tasks = [task for _, task in several.running]
+        with psycopg.connect(url) as later:
+            later.execute("UPDATE alembic_version SET version_num = '999'")
+            if noticed == "as it is told":
+                # As a version does that changes them.
+                later.execute("SELECT pg_notify('storekeeper', '[\"credentials\",\"\",[]]')")
+        if noticed == "by writing":
+            for manager in several:
+                manager.receive(replace(agent.history[0], number=9), agent.credential)
+        await asyncio.wait(tasks, timeout=60)
+        for task in tasks:
+            error = task.exception()
+            assert isinstance(error, ExceptionGroup)
+            assert error.subgroup(Outdated) is not None
+        for manager in several:
+            manager.receive(replace(agent.history[0], number=10), agent.credential)
+            # Ends as well as it can.
+            await manager.close()
+        with psycopg.connect(url) as later:
+            later.execute("UPDATE alembic_version SET version_num = '2'")
+        several.running.clear()
+        third = await several.start()
+        assert third._store.host("h1")[1] == written
+
+    run(scenario, url)
 
 
 HOSTS = st.sampled_from(["h1", "h2"])

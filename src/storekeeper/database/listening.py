@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import closing
 from threading import Event
+from time import monotonic
 from typing import Literal, cast, get_args
 
 import msgspec
@@ -21,6 +22,8 @@ CHANNEL = "storekeeper"
 IDS_BYTES = 7_000
 # How soon it is seen that the listener is to end, and that the server is back.
 LOOKED_FOR_END_S = 0.5
+# How soon it is seen what nobody told: that somebody emptied tables, or put them back.
+LOOKED_AT_ALL_S = 60.0
 
 
 class Notice(msgspec.Struct, array_like=True):
@@ -59,8 +62,8 @@ def _portions(ids: Iterable[str]) -> Iterator[tuple[str, ...]]:
 def listen(engine: Engine, told: Told, own: str, ended: Event) -> None:
     """Calls `told` with what another sender than `own` changed, until `ended` is set. Blocks.
 
-    Whenever it begins to listen, be it after the server was away, `told` is called with all of every subject:
-    what changed before was not heard.
+    Whenever it begins to listen, be it after the server was away, and once a minute, `told` is called with
+    all of every subject: what changed before was not heard, and not everything is told.
     """
     while not ended.is_set():
         try:
@@ -77,9 +80,12 @@ def _listen(engine: Engine, told: Told, own: str, ended: Event) -> None:
     with closing(driver):
         driver.autocommit = True
         driver.execute(f"LISTEN {CHANNEL}".encode())
-        for subject in SUBJECTS:
-            told(subject, ())
+        all_at = monotonic()
         while not ended.is_set():
+            if monotonic() >= all_at:
+                all_at = monotonic() + LOOKED_AT_ALL_S
+                for subject in SUBJECTS:
+                    told(subject, ())
             for heard in driver.notifies(timeout=LOOKED_FOR_END_S):
                 try:
                     notice = _decode(heard.payload)

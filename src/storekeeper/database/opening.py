@@ -11,12 +11,17 @@ from urllib.parse import urlsplit
 
 from alembic import command
 from alembic.config import Config
+from alembic.migration import MigrationContext
 from alembic.util.exc import CommandError
-from sqlalchemy import Connection, Engine, QueuePool, create_engine, event, text
+from sqlalchemy import Connection, Engine, QueuePool, create_engine, event, inspect, text
 from sqlalchemy.engine import URL, make_url
 from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 
+from storekeeper.database.listening import notify
+from storekeeper.database.revision import LOST, REVISION, hold
+from storekeeper.database.rows import is_shared
 from storekeeper.database.store import DURABLE, Store
+from storekeeper.database.tables import REPORTS
 from storekeeper.errors import DeclarationError, NotKnown
 
 # How long a writer waits for another one, of this process or not.
@@ -40,7 +45,7 @@ def open_store(url: str) -> Store:
 
     Raises:
         DeclarationError: another kind of database, or a relative path.
-        NotKnown: it cannot be opened or made, or a later version of Storekeeper made it.
+        NotKnown: it cannot be opened or made, or its tables are a later version's, or nobody knows whose.
     """
     parts = urlsplit(url)
     if parts.scheme == "postgresql" and len(parts.path) > 1:
@@ -110,23 +115,37 @@ def _postgresql(url: URL) -> Engine:
 
 def _migrated(engine: Engine, name: str) -> Store:
     """The store on `engine`, its tables this version's: changed whole or not at all, by one at a time."""
-    config = Config()
-    config.set_main_option("script_location", f"{Path(__file__).parent / 'migrations'}".replace("%", "%%"))
     try:
         with _disposed_on_failure(engine), engine.execution_options(**{DURABLE: True}).begin() as connection:
-            if engine.dialect.name == "postgresql":
-                connection.execute(text("SELECT pg_advisory_xact_lock(:lock)"), {"lock": MIGRATING_LOCK})
-            config.attributes["connection"] = connection
-            command.upgrade(config, "head")
+            _migrate(connection, name)
     except CommandError as error:
         raise NotKnown(
-            f"The {name} was made by a later version of Storekeeper; install that version again, "
+            f"The {name} has the tables of a later version of Storekeeper; install that version here too, "
             "or set manager.database to another place"
         ) from error
     except SQLAlchemyError as error:
         cause = error.orig if isinstance(error, DBAPIError) else error
         raise _unopened(name, str(cause)) from error
     return Store(engine)
+
+
+def _migrate(connection: Connection, name: str) -> None:
+    if is_shared(connection):
+        connection.execute(text("SELECT pg_advisory_xact_lock(:lock)"), {"lock": MIGRATING_LOCK})
+    found = MigrationContext.configure(connection).get_current_revision()
+    if found == REVISION:
+        return
+    if found is not None:
+        hold(connection)
+    elif inspect(connection).has_table(REPORTS.name):
+        raise NotKnown(f"The {name} says no more which version's tables it has; {LOST}")
+    config = Config()
+    config.set_main_option("script_location", f"{Path(__file__).parent / 'migrations'}".replace("%", "%%"))
+    config.attributes["connection"] = connection
+    command.upgrade(config, "head")
+    if is_shared(connection):
+        # Whoever hears it reads, and so notices.
+        notify(connection, "credentials", sender="")
 
 
 @contextmanager

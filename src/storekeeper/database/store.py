@@ -22,6 +22,7 @@ from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 from storekeeper.credentials import Credential
 from storekeeper.database.listening import Subject, Told, listen, notify
 from storekeeper.database.looks import views, write_steps
+from storekeeper.database.revision import check
 from storekeeper.database.rows import put
 from storekeeper.database.sharing import (
     log,
@@ -57,7 +58,8 @@ class Store:
     the database.
 
     Every method raises `StoreError` where the database does not answer or cannot be written; what it was to
-    do is then not done, and may be tried again.
+    do is then not done, and may be tried again. So it does `Outdated`, for good, once the tables are another
+    version's.
     """
 
     def __init__(self, engine: Engine) -> None:
@@ -222,11 +224,13 @@ class Store:
     @contextmanager
     def _reading(self) -> Iterator[Connection]:
         with _told(), self._snapshot.begin() as connection:
+            check(connection)
             yield connection
 
     @contextmanager
     def _writing(self, *, durable: bool) -> Iterator[Connection]:
         with _told(), self._engine.execution_options(**{DURABLE: durable}).begin() as connection:
+            check(connection)
             yield connection
 
 

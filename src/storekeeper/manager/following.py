@@ -25,6 +25,9 @@ async def follow(store: Store, heeds: Mapping[Subject, Heed]) -> None:
     """Has each subject heeded, with the ids of what changed (none: it may be all), until cancelled.
 
     What came meanwhile is heeded in one. What cannot be read is read again, until it can.
+
+    Raises:
+        ExceptionGroup: of Outdated: another version has the database now.
     """
     loop = asyncio.get_running_loop()
     heard: dict[Subject, asyncio.Queue[Ids]] = {subject: asyncio.Queue() for subject in heeds}

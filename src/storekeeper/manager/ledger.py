@@ -33,7 +33,7 @@ from storekeeper.database.steps import (
     step_after,
     whole,
 )
-from storekeeper.errors import FullReportNeeded, StoreError
+from storekeeper.errors import FullReportNeeded, Outdated, StoreError
 from storekeeper.manager.replaying import as_reported, replayed
 from storekeeper.manager.waiting import in_thread, to_its_end
 from storekeeper.merge.hosts import HostReport
@@ -187,7 +187,11 @@ class Ledger:
     # --- writing --------------------------------------------------------------------------------
 
     async def run(self, memory: Callable[[], Memory]) -> None:
-        """Writes behind, until cancelled. `memory`: that of the last truth."""
+        """Writes behind, until cancelled. `memory`: that of the last truth.
+
+        Raises:
+            Outdated: another version has the database now.
+        """
         while True:
             if self._more:
                 await asyncio.sleep(GATHER_S)
@@ -205,8 +209,11 @@ class Ledger:
     async def finish(self, memory: Memory) -> None:
         """Writes the last, also what was refused, if that can be done."""
         tries = LAST_WRITES
-        while tries and await self.write(memory) and self._unwritten:
-            tries -= not self._more
+        try:
+            while tries and await self.write(memory) and self._unwritten:
+                tries -= not self._more
+        except Outdated as error:
+            log.warning("not written", error=str(error))
 
     async def write(self, memory: Memory) -> bool:
         """Writes what was told, as much as is good in one transaction; whether that could be done."""
