@@ -93,6 +93,16 @@ def test_an_image_that_comes_leaves_those_after_it_in_their_pieces() -> None:
     assert sum(piece not in known for piece in after.pieces.values()) <= 2
 
 
+def test_a_block_that_was_the_first_and_is_not_any_more_follows_a_comma() -> None:
+    last = in_blocks(volume("v", MANY, [], "")).images
+    assert isinstance(last, Rows)
+    alone = {last.firsts[-1]: 1}
+    before = publish_storage(document(volume("v", alone, [], "")))
+    now = document(volume("v", {"a": 1, **alone}, [], ""))
+    assert publish_storage(now, before).identity == msgspec.json.encode(now)
+    assert publish_storage(document(volume("v", alone, [], "")), publish_storage(now)).etag == before.etag
+
+
 def test_an_encoding_is_made_ahead_where_the_former_document_was_asked_for_in_it() -> None:
     first = publish_storage(document(volume("v", {"a": 1}, [], "")))
     second = publish_storage(document(volume("v", {"a": 2}, [], "")), first)
