@@ -43,6 +43,7 @@ from storekeeper.report import Acknowledged, Changes, Report, Scopes
 from storekeeper.sources.contract import Scope
 
 LONGEST_WAIT_S = 3600.0
+LONGEST_REST_S = 0.1
 
 Rescope = Callable[[str, list[tuple[str, Scope]]], None]
 
@@ -305,8 +306,12 @@ class Manager:
         await asyncio.to_thread(self._store.close)
 
     async def _publish_forever(self) -> None:
+        loop = asyncio.get_running_loop()
         while True:
+            began = loop.time()
             await self.publish()
+            # As long for what is told meanwhile, which the next one then publishes together.
+            await asyncio.sleep(min(loop.time() - began, LONGEST_REST_S))
             wait_s = max(self._truth.valid_until - self._clock(), 0.0)
             with suppress(TimeoutError):
                 async with asyncio.timeout(min(wait_s, LONGEST_WAIT_S)):

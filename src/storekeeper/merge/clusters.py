@@ -24,9 +24,14 @@ class Clusters:
         self._knowers: dict[tuple[str, str], list[str]] = {}
         self._ids: dict[str, dict[str, str]] = {}
         self._parents: dict[str, str] = {}
-        for host_id in sorted(views):
-            look = views[host_id].looks.get(("gluster", ""))
-            facts = look.seen.facts.values() if look is not None else ()
+        # Of a thousand hosts mostly few know any.
+        looks = {
+            host_id: look.seen.facts
+            for host_id, view in views.items()
+            if (look := view.looks.get(("gluster", ""))) is not None and look.seen.facts
+        }
+        for host_id in sorted(looks):
+            facts = looks[host_id].values()
             known = {fact.key: fact.unique_id for fact in facts if isinstance(fact, GlusterVolume)}
             if known:
                 self._ids[host_id] = known
