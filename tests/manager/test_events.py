@@ -51,6 +51,17 @@ def test_of_large_changes_the_last_are_kept(monkeypatch: pytest.MonkeyPatch) -> 
     assert [since(feed, etag) for etag in ("e3", "e4")] == [None, []]
 
 
+def test_of_many_feeds_each_keeps_its_share(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(feeds, "ALL_KEPT_BYTES", 50)
+    events = Events()
+    events.add({"s": Step("e0", None), "t": Step("e0", None)})
+    for etag in ("e1", "e2", "e3"):
+        events.add({name: Step(etag, Change(etag, b"x" * 10)) for name in "st"})
+    feed = events.feed("s")
+    assert feed is not None
+    assert [since(feed, etag) for etag in ("e0", "e1")] == [None, ["e2", "e3"]]
+
+
 def test_a_place_that_left_the_ring_is_known_to_be_lost(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(feeds, "KEPT_CHANGES", 1)
     feed = fed()

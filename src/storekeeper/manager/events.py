@@ -26,7 +26,9 @@ from storekeeper.merge.truth import Truth
 
 # What a feed remembers at most. A client that was away for longer fetches the document.
 KEPT_CHANGES = 1000
-KEPT_BYTES = 1 << 18
+KEPT_BYTES = 1 << 20
+# And all feeds together.
+ALL_KEPT_BYTES = 1 << 26
 # What is taken from a feed at once, at most, if it is more than one change.
 NEWS_BYTES = 64 << 10
 # So many may send in one turn of the event loop: that takes some 2 ms.
@@ -85,6 +87,7 @@ class Feed:
         self.etag = etag
         self.turns = turns
         self.gone = False
+        self.kept_bytes = KEPT_BYTES
         self._changes: deque[Change] = deque()
         self._bytes = 0
         # The ETag of the document before the oldest change that is kept, and that change's place.
@@ -107,7 +110,7 @@ class Feed:
         self.etag = change.etag
         self._changes.append(change)
         self._bytes += len(change.event)
-        while self._changes and (len(self._changes) > KEPT_CHANGES or self._bytes > KEPT_BYTES):
+        while self._changes and (len(self._changes) > KEPT_CHANGES or self._bytes > self.kept_bytes):
             oldest = self._changes.popleft()
             self._bytes -= len(oldest.event)
             self._base = oldest.etag
@@ -176,6 +179,8 @@ class Events:
                 self._feeds[image_storage_id] = Feed(step.etag, self._turns)
             elif step.change is not None:
                 feed.add(step.change)
+        for feed in self._feeds.values():
+            feed.kept_bytes = min(KEPT_BYTES, ALL_KEPT_BYTES // len(self._feeds))
 
 
 def steps(
