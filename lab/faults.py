@@ -143,6 +143,7 @@ def _all_unmet(lab: Lab, fault: FaultTable, documents: Mapping[str, Document]) -
     for wanted in fault.expect:
         there = image_ids(documents, wanted.volume)
         yield from (f"{wanted.volume} lacks {image}" for image in wanted.images if image not in there)
+    yield from still_listed(fault.expect_unlisted, lab.expected, documents)
     if fault.unharmed:
         yield from lab.differences(documents)
     yield from (told for check in fault.checks if (told := _unmet(lab, check)))
@@ -178,6 +179,22 @@ def image_ids(documents: Mapping[str, Document], volume_id: str) -> set[str]:
         LabError: none has such a volume.
     """
     return {image["image_id"] for image in _volume(documents, volume_id)["images"]}
+
+
+def still_listed(
+    disks: Iterable[str], expected: Mapping[str, Document], documents: Mapping[str, Document]
+) -> Iterator[str]:
+    """What is wrong with disks, by their ids, that `expected` lists and the documents seen must not."""
+    known, listed = _disk_ids(expected), _disk_ids(documents)
+    for disk in disks:
+        if disk in listed:
+            yield f"the disk {disk} is listed"
+        elif disk not in known:
+            yield f"the disk {disk} is not expected to be listed at any time"
+
+
+def _disk_ids(documents: Mapping[str, Document]) -> set[str]:
+    return {disk["physical_disk_id"] for document in documents.values() for disk in document["disks"]}
 
 
 def _volume(documents: Mapping[str, Document], volume_id: str) -> Document:

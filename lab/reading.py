@@ -87,7 +87,7 @@ def _wrong(scenario: Scenario) -> Iterator[str]:
         yield "expected.documents: is empty; name an image storage and the file of its document"
     for number, fault in enumerate(scenario.faults):
         sights: list[SightTable | HostSightTable] = [*fault.expect, *fault.expect_hosts]
-        if not sights and not fault.checks and not fault.unharmed:
+        if not (sights or fault.expect_unlisted or fault.checks or fault.unharmed):
             yield f"faults[{number}]: says of nothing that it must be seen; write expect, or unharmed = true"
         for sight in sights:
             try:

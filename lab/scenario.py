@@ -167,7 +167,8 @@ class CheckTable(Table):
 class FaultTable(Table):
     """`[[faults]]`: what is done, what must be seen within `within_s` and for `stays_s` from then on, how it
     is undone; then the documents are whole again within `recovers_s`. Where the fault is to do no harm to
-    them (`unharmed`) they are whole meanwhile too.
+    them (`unharmed`) they are whole meanwhile too. `expect_unlisted`: the ids of disks that the expected
+    documents list, and what is seen must not.
 
     Neighbours in the file of one `together` are done one after the other, waited for at once, and undone.
     """
@@ -176,6 +177,7 @@ class FaultTable(Table):
     do: tuple[Verb, ...]
     expect: tuple[SightTable, ...] = ()
     expect_hosts: tuple[HostSightTable, ...] = ()
+    expect_unlisted: tuple[str, ...] = ()
     unharmed: bool = False
     checks: tuple[CheckTable, ...] = ()
     undo: tuple[Verb, ...] = ()

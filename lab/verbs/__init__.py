@@ -10,6 +10,8 @@ Verb = (
     | hosts.WaitForReset
     | hosts.Run
     | storage.Unplug
+    | storage.Format
+    | storage.Wipe
     | storage.Remount
     | storage.Unmount
     | storage.Mount

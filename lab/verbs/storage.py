@@ -14,8 +14,8 @@ if TYPE_CHECKING:
     from lab.scenario import DiskTable, Scenario
 
 
-class Unplug(OnHost, tag="unplug"):
-    """A disk is pulled from one host."""
+class _OnDisk(OnHost):
+    """A verb that happens to a disk that a host sees."""
 
     disk: str
 
@@ -25,9 +25,44 @@ class Unplug(OnHost, tag="unplug"):
         if self.disk not in {disk.name for disk in scenario.disks_of(self.host)}:
             yield f"{self.host!r} sees no disk {self.disk!r}"
 
+    def device(self, lab: Lab) -> str:
+        """The disk's device in the host."""
+        table = next(disk for disk in lab.scenario.disks_of(self.host) if disk.name == self.disk)
+        return lab.hosts[self.host].device(table)
+
+
+class Unplug(_OnDisk, tag="unplug"):
+    """A disk is pulled from one host."""
+
     def do(self, lab: Lab) -> None:
         """Removes every path of the disk."""
         lab.hosts[self.host].unplug(self.disk)
+
+
+class _OnFreeDisk(_OnDisk):
+    """A verb that overwrites a disk, which must hold no filesystem of the scenario."""
+
+    def wrong(self, scenario: Scenario) -> Iterator[str]:
+        """The host or the disk is not there, or the disk is not free."""
+        yield from _OnDisk.wrong(self, scenario)
+        if self.disk in {filesystem.disk for filesystem in scenario.filesystems}:
+            yield f"{self.disk!r} holds a filesystem"
+
+
+class Format(_OnFreeDisk, tag="format"):
+    """A free disk is taken: somebody makes a filesystem on it."""
+
+    def do(self, lab: Lab) -> None:
+        """Runs mkfs in the host."""
+        lab.hosts[self.host].run(f"mkfs.ext4 -q -F {self.device(lab)}")
+
+
+class Wipe(_OnFreeDisk, tag="wipe"):
+    """A disk is free again: nothing on it is recognised."""
+
+    def do(self, lab: Lab) -> None:
+        """Runs wipefs in the host."""
+        lab.hosts[self.host].run(f"wipefs -qa {self.device(lab)}")
 
 
 class _AtPlace(OnHost):

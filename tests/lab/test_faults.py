@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from lab.errors import LabError
-from lab.faults import image_ids, is_as, sight_of, together, within
+from lab.faults import image_ids, is_as, sight_of, still_listed, together, within
 from lab.scenario import FaultTable, SightTable
 
 DOCUMENT: dict[str, Any] = {
@@ -19,8 +19,12 @@ DOCUMENT: dict[str, Any] = {
         {"volume_id": "home", "status": "ok", "status_msg": "", "images": [{"image_id": "win.qcow2"}]}
     ],
     "gluster_volumes": [],
+    "disks": [{"physical_disk_id": "35000c50015ea8002"}],
 }
-DOCUMENTS = {"empty": {"volumes": [], "external_volumes": [], "gluster_volumes": []}, "farm": DOCUMENT}
+DOCUMENTS = {
+    "empty": {"volumes": [], "external_volumes": [], "gluster_volumes": [], "disks": []},
+    "farm": DOCUMENT,
+}
 
 
 def _fault(name: str, together: str = "") -> FaultTable:
@@ -40,6 +44,19 @@ def test_a_volume_that_is_not_in_the_document_is_told() -> None:
 def test_the_images_of_a_volume_are_found_by_their_ids() -> None:
     assert image_ids(DOCUMENTS, "home") == {"win.qcow2"}
     assert image_ids(DOCUMENTS, "ssd") == set()
+
+
+def test_a_disk_that_must_leave_the_documents_is_told_while_it_is_in_one() -> None:
+    without = {"farm": DOCUMENT | {"disks": []}}
+    taken = ["35000c50015ea8002"]
+    assert list(still_listed(taken, DOCUMENTS, DOCUMENTS)) == ["the disk 35000c50015ea8002 is listed"]
+    assert list(still_listed(taken, DOCUMENTS, without)) == []
+
+
+def test_a_disk_that_is_never_listed_does_not_count_as_one_that_left() -> None:
+    assert list(still_listed(["3500"], DOCUMENTS, DOCUMENTS)) == [
+        "the disk 3500 is not expected to be listed at any time"
+    ]
 
 
 def test_status_and_message_must_both_be_as_expected() -> None:

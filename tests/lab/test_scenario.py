@@ -148,6 +148,16 @@ def test_the_verbs_of_a_fault_are_read_by_their_names() -> None:
         ),
         (
             '{ verb = "power-off", host = "beta" }',
+            '{ verb = "format", host = "beta", disk = "one" }',
+            "'beta' sees no disk 'one'",
+        ),
+        (
+            '{ verb = "power-off", host = "beta" }',
+            '{ verb = "wipe", host = "alpha", disk = "one" }',
+            "faults[0].do: 'one' holds a filesystem",
+        ),
+        (
+            '{ verb = "power-off", host = "beta" }',
             '{ verb = "suspend", host = "alpha", disk = "one" }',
             "'alpha' has no map over a disk 'one'",
         ),
