@@ -4,17 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 
-import psycopg
 import pytest
 
 from storekeeper.manager.replaying import adopting
 from storekeeper.merge.truth import Memory, Remembered
 from tests.database.postgresql_server import PostgresqlServer, postgresql_server
+from tests.manager.put_back import TABLES, back_up, empty, restore
 from tests.manager.test_ledger import Desk, both_know, run
 
 pytestmark = pytest.mark.needs("postgresql")
 
-TABLES = ("reports", "steps", "looks", "facts", "memory")
 OTHER_KEY = ("images", "s1/w")
 
 
@@ -22,24 +21,6 @@ OTHER_KEY = ("images", "s1/w")
 def server() -> Iterator[PostgresqlServer]:
     with postgresql_server() as running:
         yield running
-
-
-def back_up(url: str) -> None:
-    with psycopg.connect(url) as connection:
-        for table in TABLES:
-            connection.execute(f"CREATE TABLE backup_{table} AS SELECT * FROM {table}".encode())
-
-
-def restore(url: str) -> None:
-    with psycopg.connect(url) as connection:
-        for table in TABLES:
-            connection.execute(f"TRUNCATE {table}".encode())
-            connection.execute(f"INSERT INTO {table} SELECT * FROM backup_{table}".encode())
-
-
-def empty(url: str, tables: tuple[str, ...] = TABLES) -> None:
-    with psycopg.connect(url) as connection:
-        connection.execute(f"TRUNCATE {', '.join(tables)}".encode())
 
 
 # --- put back -----------------------------------------------------------------------------------
@@ -144,6 +125,27 @@ def test_what_the_agent_inside_a_manager_that_is_gone_told_last_is_not_given_up_
         third = Desk(url)
         await both_know(other, third, "second")
         third.store.close()
+
+    run(scenario, url, own_host_id="h1")
+
+
+@pytest.mark.parametrize("logged", [True, False])
+def test_what_the_agent_inside_tells_next_is_the_later_though_the_clock_was_put_back(
+    server: PostgresqlServer, logged: bool
+) -> None:
+    url = server.fresh()
+
+    async def scenario(one: Desk, other: Desk) -> None:
+        one.is_told("first", 0, run=0, at=200.0, inside=1.0)
+        await one.writes()
+        await other.hears()
+        one.is_told("second", 0, run=0, at=100.0, inside=1.0)
+        await one.writes()
+        if not logged:
+            empty(url, ("steps",))
+        written = one.ledger.mark("h1")
+        await both_know(other, one, "second")
+        assert one.ledger.mark("h1") == written
 
     run(scenario, url, own_host_id="h1")
 

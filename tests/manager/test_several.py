@@ -24,6 +24,7 @@ from storekeeper.manager import ledger, receiving
 from storekeeper.manager.manager import Manager
 from tests.database.postgresql_server import PostgresqlServer, postgresql_server
 from tests.manager.agents import Agent
+from tests.manager.put_back import back_up, empty, restore
 from tests.manager.test_receive import DECLARATION, VOLUMES, looking
 from tests.merge.builders import image
 
@@ -386,6 +387,7 @@ STEPS = st.one_of(
     st.tuples(st.just("starts again"), HOSTS, st.none()),
     st.tuples(st.just("a manager dies"), st.none(), MANAGERS),
 )
+TO_THE_DATABASE = st.sampled_from([back_up, restore, empty])
 
 
 @settings(max_examples=10, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
@@ -393,12 +395,28 @@ STEPS = st.one_of(
 def test_whoever_is_told_and_whoever_dies_all_serve_what_the_hosts_last_saw(
     server: PostgresqlServer, steps: list[Any]
 ) -> None:
+    all_serve_what_the_hosts_last_saw(server.fresh(), steps)
+
+
+@settings(max_examples=10, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(steps=st.lists(st.one_of(STEPS, st.tuples(st.just("it"), st.none(), TO_THE_DATABASE)), max_size=30))
+def test_however_the_database_is_put_back_or_emptied_all_serve_what_the_hosts_last_saw(
+    server: PostgresqlServer, steps: list[Any]
+) -> None:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(listening, "LOOKED_AT_ALL_S", 0.1)
+        all_serve_what_the_hosts_last_saw(server.fresh(), steps)
+
+
+def all_serve_what_the_hosts_last_saw(url: str, steps: list[Any]) -> None:
     async def scenario(several: Managers) -> None:
         agents = {host_id: looking(host_id) for host_id in VOLUMES}
         for step, host_id, more in steps:
             if step == "a manager dies":
                 await several.kill(more)
                 await several.start()
+            elif step == "it":
+                await asyncio.to_thread(more, url)
             else:
                 await _happens(step, several, agents[host_id], more)
         for agent in agents.values():
@@ -410,7 +428,9 @@ def test_whoever_is_told_and_whoever_dies_all_serve_what_the_hosts_last_saw(
         await until(lambda: all(each.views() == several[0].views() for each in several))
         assert len({published.etag for each in several if (published := each.published("s1"))}) == 1
 
-    run(scenario, server.fresh())
+    open_store(url).close()
+    back_up(url)
+    run(scenario, url)
 
 
 async def _happens(step: str, several: Managers, agent: Agent, more: Any) -> None:

@@ -34,7 +34,7 @@ from storekeeper.database.steps import (
     whole,
 )
 from storekeeper.errors import FullReportNeeded, Outdated, StoreError
-from storekeeper.manager.replaying import as_reported, replayed
+from storekeeper.manager.replaying import as_reported, is_later, replayed
 from storekeeper.manager.waiting import in_thread, to_its_end
 from storekeeper.merge.hosts import HostReport
 from storekeeper.merge.truth import HostView, Memory, Remembered
@@ -298,7 +298,7 @@ class Ledger:
             return True
         if ours.host_id == self._own_host_id and ours.inside == self.inside:
             return ours.inside > theirs.inside
-        return _place(ours) > _place(theirs)
+        return is_later(ours, theirs)
 
     def _holds(self, ours: Mark, theirs: Mark | None) -> bool:
         """Whether ours, which is not written, counts: of the host that this is on whatever is not told by
@@ -391,9 +391,3 @@ class Ledger:
 
 def _write_after(mark: Mark, steps: list[Step]) -> HostWrite:
     return HostWrite(mark=replace(mark, step=step_after(mark.step)), after=mark.step, steps=steps)
-
-
-def _place(mark: Mark) -> tuple[float, ...]:
-    """By which of two marks is the later. What the agent inside a manager tells has no number, but a time."""
-    told_at = mark.report.reported_at if mark.inside else 0.0
-    return mark.joined, mark.run, mark.number, mark.inside, told_at

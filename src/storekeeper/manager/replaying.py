@@ -45,3 +45,16 @@ def replayed(view: HostView, logged: Logged, step: int) -> HostView:
 def as_reported(view: HostView, mark: Mark | None) -> HostView:
     """`view` with the time of the last report, if one is known."""
     return replace(view, reported_at=mark.report.reported_at) if mark is not None else view
+
+
+def is_later(one: Mark, other: Mark) -> bool:
+    """Whether one mark came with a later report than the other."""
+    if _place(one) != _place(other):
+        return _place(one) > _place(other)
+    # What the agent inside a manager tells has no number. The clock may be put back, but steps are not, save
+    # with the database.
+    return one.step > other.step and one.report.reported_at > other.report.reported_at
+
+
+def _place(mark: Mark) -> tuple[float, ...]:
+    return mark.joined, mark.run, mark.number, mark.inside
