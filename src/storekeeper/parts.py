@@ -6,7 +6,7 @@ before all that does not change. Small ones, and those made in one go, are plain
 
 from __future__ import annotations
 
-from collections.abc import ItemsView, Iterator, Mapping, MutableMapping, ValuesView
+from collections.abc import Collection, ItemsView, Iterator, Mapping, MutableMapping, Set, ValuesView
 from typing import TypeVar
 
 K = TypeVar("K")
@@ -148,3 +148,10 @@ def _differing(old: Mapping[K, object], new: Mapping[K, object]) -> set[K]:
     if len(old) + added != len(new):
         changed.update(key for key in old if key not in new)
     return changed
+
+
+def in_order(keys: Set[K], there: Mapping[K, object]) -> Collection[K]:
+    """The keys; many in the order of the mapping, in which their objects lie in memory: that is faster."""
+    if len(keys) < len(there) // 2:
+        return keys
+    return [*filter(keys.__contains__, there), *(keys - there.keys())]

@@ -9,7 +9,7 @@ from msgspec.structs import force_setattr, replace
 
 from storekeeper.merge.truth import HostView, Look
 from storekeeper.observation import Fact, Fault, Header, Image, Seen, Space
-from storekeeper.parts import copied
+from storekeeper.parts import copied, differing, in_order
 from storekeeper.sources.contract import Scope
 
 # Raised when an agent and a manager of different versions could misunderstand each other.
@@ -119,14 +119,13 @@ def changes(old: Seen | None, new: Seen) -> Changes:
             faults=new.faults, took_s=new.took_s,
         )  # fmt: skip
     before, after = old.facts, new.facts
-    changed: list[Fact] = []
-    gone: list[str] = []
-    if before is not after:
-        for key, fact in after.items():
-            known = before.get(key)
-            if known is not fact and known != fact and not _as_good_as(known, fact):
-                changed.append(fact)
-        gone = sorted(before.keys() - after.keys())
+    keys = differing(before, after)
+    changed = [
+        fact
+        for key in in_order(keys, after)
+        if (fact := after.get(key)) is not None and not _as_good_as(before.get(key), fact)
+    ]
+    gone = sorted(key for key in keys if key not in after)
     return Changes(
         source=new.source, scope=new.scope, full=False, facts=changed, gone=gone, faults=new.faults,
         took_s=new.took_s,

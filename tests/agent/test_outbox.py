@@ -7,12 +7,21 @@ from collections.abc import Callable
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
+from msgspec.structs import replace
 
 from storekeeper.agent.outbox import Identity, Outbox
 from storekeeper.errors import FullReportNeeded
 from storekeeper.merge.truth import HostView
 from storekeeper.observation import Fact, Fault, Pool, Seen, Space
-from storekeeper.report import Acknowledged, Changes, Report, changes, hidden, received
+from storekeeper.report import (
+    SPACE_CHANGE_BYTES,
+    Acknowledged,
+    Changes,
+    Report,
+    changes,
+    hidden,
+    received,
+)
 from tests.manager.sequence import Sequence
 
 POOLS = ("guests", "")
@@ -101,21 +110,36 @@ def test_a_scope_that_is_gone_is_told_no_more_and_in_full_when_it_comes_back() -
     assert [change.full for change in outbox.report(now=2.0, sent_at=0.0).changes] == [True]
 
 
+def space(available: int) -> Space:
+    return Space(
+        key="s/a", path="/a", exists=True, is_mount_point=True, mount=None, filesystem_id="",
+        total_bytes=1 << 30, available_bytes=available,
+    )  # fmt: skip
+
+
+def space_seen(available: int) -> Changes:
+    return changes(None, Seen(source="space", scope="s/a", facts={"s/a": space(available)}))
+
+
 def test_an_exact_look_at_space_is_told_though_it_changed_by_little() -> None:
-    def space(available: int) -> Space:
-        return Space(
-            key="s/a", path="/a", exists=True, is_mount_point=True, mount=None, filesystem_id="",
-            total_bytes=1 << 40, available_bytes=available,
-        )  # fmt: skip
-
-    def seen(available: int) -> Changes:
-        return changes(None, Seen(source="space", scope="s/a", facts={"s/a": space(available)}))
-
     outbox = Outbox(identity())
-    outbox.look(seen(1000), at=1.0)
+    outbox.look(space_seen(1000), at=1.0)
     answered(outbox, outbox.report(now=1.0, sent_at=0.0))
-    outbox.look(seen(1001), at=2.0)
+    outbox.look(space_seen(1001), at=2.0)
     assert [change.facts for change in outbox.report(now=2.0, sent_at=0.0).changes] == [[space(1001)]]
+
+
+def test_changes_of_space_too_little_to_be_told_are_told_once_they_add_up() -> None:
+    outbox = Outbox(identity())
+    outbox.look(space_seen(0), at=1.0)
+    answered(outbox, outbox.report(now=1.0, sent_at=0.0))
+    told = []
+    for times in range(1, 4):
+        outbox.look(replace(space_seen(times * (SPACE_CHANGE_BYTES - 1)), full=False), at=2.0)
+        report = outbox.report(now=2.0, sent_at=0.0)
+        told.append(report.changes[0].facts)
+        answered(outbox, report)
+    assert told == [[], [space(2 * (SPACE_CHANGE_BYTES - 1))], []]
 
 
 BLIND = (Fault("timed-out", "no answer", "*"),)

@@ -145,7 +145,9 @@ def _sent(kept: _Kept, *, full: bool) -> _Sent:
         change = changes(None, kept.current)
         return _Sent(kept, change, kept.current, kept.looked_at)
     change = changes(kept.told, kept.current)
-    return _Sent(kept, change, retained(kept.told, change), kept.looked_at)
+    # Mostly that is the very same, of which the next change is then told by what is not.
+    same = change.source != _EXACT and not _hides(change)
+    return _Sent(kept, change, kept.current if same else retained(kept.told, change), kept.looked_at)
 
 
 def _hides(told: Seen | Changes) -> frozenset[str]:

@@ -29,7 +29,6 @@ from storekeeper.merge.shelves import (
     Marks,
     Shelf,
     amended,
-    in_order,
     link,
     linked,
     names_of,
@@ -38,7 +37,7 @@ from storekeeper.merge.shelves import (
 )
 from storekeeper.merge.truth import ImageTruth
 from storekeeper.observation import Image, Sharing
-from storekeeper.parts import copied, differing
+from storekeeper.parts import copied, differing, in_order
 
 
 class Catalogue:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Collection, Hashable, Mapping, MutableMapping, Set
+from collections.abc import Hashable, Mapping, MutableMapping, Set
 from typing import TypeVar
 
 from msgspec import Struct
@@ -12,7 +12,7 @@ from storekeeper.merge.images import Own
 from storekeeper.merge.owners import Uses
 from storekeeper.merge.truth import ImageTruth
 from storekeeper.observation import Fact, Image, Sharing
-from storekeeper.parts import copied
+from storekeeper.parts import copied, in_order
 
 Keys = set[str]
 T = TypeVar("T", bound=Hashable)
@@ -108,13 +108,6 @@ def shared_with(sharing: Mapping[str, Fact], key: str) -> Mapping[str, int]:
     """The images that share bytes with `key`, at the same offsets."""
     fact = sharing.get(key)
     return fact.shared_with if isinstance(fact, Sharing) else {}
-
-
-def in_order(keys: Keys, there: Mapping[str, object]) -> Collection[str]:
-    """The keys; many in the order of the mapping, in which their objects lie in memory: that is faster."""
-    if len(keys) < len(there) // 2:
-        return keys
-    return [*filter(keys.__contains__, there), *(keys - there.keys())]
 
 
 def names_of(shelf: Shelf, fact: Fact | None) -> tuple[str, ...]:
