@@ -35,7 +35,7 @@ class StandInManager:
 
     def __init__(self) -> None:
         self.sequence = Sequence()
-        self.view = HostView(host_id="h", looks={})
+        self.view = HostView(host_id="h")
         self.reports: list[Report] = []
         self.asked: list[web.Request] = []
         self.scopes: Scopes | None = None

@@ -46,7 +46,7 @@ def scopes_of(view: HostView) -> Sequence[tuple[str, Scope]]:
 
 
 def looked(asker: Scripted) -> HostView:
-    nothing = HostView(host_id="h1", looks={})
+    nothing = HostView(host_id="h1")
     return asyncio.run(look_once(asker, SOURCES, scopes_of, nothing, lambda: NOW))
 
 

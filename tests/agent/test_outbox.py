@@ -161,7 +161,7 @@ def names_held(view: HostView) -> set[str]:
 def test_what_the_manager_kept_below_an_agents_first_fault_goes_once_it_is_seen_to_be_gone() -> None:
     former = Outbox(identity())
     former.look(look("a", "gone"), at=1.0)
-    view = delivered(former, HostView(host_id="h", looks={}))
+    view = delivered(former, HostView(host_id="h"))
     outbox = Outbox(identity(run=2))
     outbox.look(look(faults=BLIND), at=2.0)
     view = delivered(outbox, view)
@@ -173,7 +173,7 @@ def test_what_the_manager_kept_below_an_agents_first_fault_goes_once_it_is_seen_
 def test_what_went_just_before_a_fault_goes_once_the_fault_is_over() -> None:
     outbox = Outbox(identity())
     outbox.look(look("a", "gone"), at=1.0)
-    view = delivered(outbox, HostView(host_id="h", looks={}))
+    view = delivered(outbox, HostView(host_id="h"))
     outbox.look(look("a"), at=2.0)
     outbox.look(look(full=False, faults=BLIND), at=3.0)
     view = delivered(outbox, view)
@@ -200,13 +200,13 @@ class OneHost(RuleBasedStateMachine):
         self.delivered = False
         self.now = 0.0
         self.manager_starts()
-        self.view = HostView(host_id="h", looks={})
+        self.view = HostView(host_id="h")
 
     def manager_starts(self) -> None:
         self.sequence = Sequence()
 
     def manager_loses_all(self) -> None:
-        self.sequence, self.view = Sequence(), HostView(host_id="h", looks={})
+        self.sequence, self.view = Sequence(), HostView(host_id="h")
         self.delivered = False
 
     def agent_starts(self) -> None:

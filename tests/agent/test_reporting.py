@@ -113,7 +113,7 @@ def test_it_looks_where_it_was_last_told_and_catches_up_with_a_manager_that_lost
         await site.end(agent)
         runs = site.manager.reports[-1].run
         site.manager.scopes = None
-        site.manager.view = HostView(host_id="h", looks={})
+        site.manager.view = HostView(host_id="h")
         agent = await site.start()
         await site.manager.until(lambda: ("space", "s/a") in site.seen())
         assert site.manager.reports[-1].run > runs

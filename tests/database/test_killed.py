@@ -23,7 +23,7 @@ from storekeeper.report import changes
 from tests.database.looks import next_memory, next_of, pool, seen, told
 
 store = open_store(sys.argv[1])
-view, number = HostView(host_id="h1", looks={}), int(sys.argv[2])
+view, number = HostView(host_id="h1"), int(sys.argv[2])
 while True:
     look = seen(*(pool(str(name), str(number)) for name in range(300)))
     view, applied = told(view, changes(None, look), float(number))

@@ -33,7 +33,7 @@ Opened = Callable[[], Store]
 ByHand = tuple[Store, Callable[[Executable], None]]
 Looks = dict[tuple[str, str], Look]
 
-EMPTY = HostView(host_id="h1", looks={})
+EMPTY = HostView(host_id="h1")
 
 
 class Manager:

@@ -25,7 +25,7 @@ from tests.database.looks import mark, next_memory, next_of, pool, remembers, se
 
 Opened = Callable[[], Store]
 
-EMPTY = HostView(host_id="h1", looks={})
+EMPTY = HostView(host_id="h1")
 
 
 def test_looks_marks_and_memory_come_back_as_they_were(opened: Opened) -> None:

@@ -46,7 +46,7 @@ def check_what_0_1_knew(store: Store) -> None:
         *(pool(name, f"/x/{name}") for name in ("a", "b", "ü d'or")),
         faults=(Fault(code="timed-out", text="no answer"),),
     )
-    view, _ = told(HostView(host_id="h1", looks={}), changes(None, look), 10.0)
+    view, _ = told(HostView(host_id="h1"), changes(None, look), 10.0)
     stored = store.stored()
     assert stored.views == {"h1": view}
     assert stored.marks == {}
@@ -170,7 +170,7 @@ def test_a_database_whose_pages_were_overwritten_is_moved_aside(tmp_path: Path) 
     url = f"sqlite:///{tmp_path}/s.db"
     store = open_store(url)
     look = seen(*(pool(f"pool {number}") for number in range(3000)))
-    _, applied = told(HostView(host_id="h1", looks={}), changes(None, look), 1.0)
+    _, applied = told(HostView(host_id="h1"), changes(None, look), 1.0)
     write(store, applied)
     store.close()
     content = (tmp_path / "s.db").read_bytes()

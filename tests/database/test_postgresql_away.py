@@ -22,7 +22,7 @@ from tests.database.postgresql_server import PostgresqlServer, postgresql_server
 
 pytestmark = pytest.mark.needs("postgresql")
 
-EMPTY = HostView(host_id="h1", looks={})
+EMPTY = HostView(host_id="h1")
 CREDENTIAL = Credential(credential_id="c1", kind="person", secret_hash=b"x", created_at=1.0)
 
 

@@ -18,7 +18,7 @@ from tests.database.looks import follows, mark, next_of, pool, remembers, seen, 
 
 Opened = Callable[[], Store]
 
-EMPTY = HostView(host_id="h1", looks={})
+EMPTY = HostView(host_id="h1")
 
 
 def test_of_two_who_write_on_the_same_step_the_second_is_told_what_is_there(opened: Opened) -> None:
@@ -91,7 +91,7 @@ def test_many_threads_of_two_managers_write_many_hosts_and_volumes_in_any_order_
         known: Counter[str] = Counter()
         for _ in range(25):
             some = chance.sample(names, 6)
-            looks = [told(HostView(host_id=name, looks={}), changes(None, seen(pool("a", str(seed)))), 1.0)
+            looks = [told(HostView(host_id=name), changes(None, seen(pool("a", str(seed)))), 1.0)
                      for name in some]  # fmt: skip
             refused = store.put(
                 [follows(known[name], applied, host_id=name)

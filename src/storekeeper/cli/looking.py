@@ -107,7 +107,7 @@ async def look(
     from storekeeper.merge.truth import HostView
     from storekeeper.sources import SOURCES
 
-    return await look_once(asker, SOURCES, scopes_of, HostView(host_id=host_id, looks={}), clock_of(host))
+    return await look_once(asker, SOURCES, scopes_of, HostView(host_id=host_id), clock_of(host))
 
 
 async def look_at_storages(host: Host, asker: Asker, declaration: Declaration) -> Truth:

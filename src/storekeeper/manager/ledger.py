@@ -38,6 +38,7 @@ from storekeeper.manager.replaying import as_reported, is_later, replayed
 from storekeeper.manager.waiting import in_thread, to_its_end
 from storekeeper.merge.hosts import HostReport
 from storekeeper.merge.truth import HostView, Memory, Remembered
+from storekeeper.parts import copied
 from storekeeper.report import changes
 
 # Written in batches: for one manager alone nobody waits; otherwise the others, and the agent, do.
@@ -69,7 +70,7 @@ class Ledger:
         stored = store.stored()
         self.views: Mapping[str, HostView] = {
             host_id: as_reported(
-                stored.views.get(host_id) or HostView(host_id=host_id, looks={}), stored.marks.get(host_id)
+                stored.views.get(host_id) or HostView(host_id=host_id), stored.marks.get(host_id)
             )
             for host_id in stored.views.keys() | stored.marks.keys()
         }
@@ -97,7 +98,7 @@ class Ledger:
 
     def view(self, host_id: str) -> HostView:
         """What a host has told so far."""
-        return self.views.get(host_id) or HostView(host_id=host_id, looks={})
+        return self.views.get(host_id) or HostView(host_id=host_id)
 
     def mark(self, host_id: str) -> Mark:
         """How far that is."""
@@ -141,10 +142,11 @@ class Ledger:
 
     async def written(self, host_id: str) -> None:
         """Waits until what was told of a host is where other managers see it, but not for long."""
-        with suppress(TimeoutError):
-            async with asyncio.timeout(WRITTEN_WITHIN_S):
-                while self._store.shared and self._is_waiting(host_id):
-                    await self._wrote.wait()
+        if self._store.shared:
+            with suppress(TimeoutError):
+                async with asyncio.timeout(WRITTEN_WITHIN_S):
+                    while self._is_waiting(host_id):
+                        await self._wrote.wait()
 
     # --- what others are told -------------------------------------------------------------------
 
@@ -359,7 +361,7 @@ class Ledger:
         if mark is None or self._holds(ours, mark):
             self._write_over(host_id, view, mark)
             return
-        self._take(as_reported(view or HostView(host_id=host_id, looks={}), mark), mark, True)
+        self._take(as_reported(view or HostView(host_id=host_id), mark), mark, True)
         if ours.claimed_at > mark.claimed_at:
             # Another machine's claim says nothing of what the host itself saw.
             claimed = replace(mark, claim=ours.claim, claimed_at=ours.claimed_at)
@@ -385,7 +387,9 @@ class Ledger:
         former = self.view(view.host_id)
         self.marks[view.host_id] = mark
         if view is not former:
-            self.views = {**self.views, view.host_id: view}
+            views = copied(self.views)
+            views[view.host_id] = view
+            self.views = views
         self._noticed(former, changed)
 
 

@@ -43,7 +43,7 @@ from storekeeper.report import Acknowledged, Changes, Report, Scopes
 from storekeeper.sources.contract import Scope
 
 LONGEST_WAIT_S = 3600.0
-LONGEST_REST_S = 0.1
+LONGEST_REST_S = 0.02
 
 Rescope = Callable[[str, list[tuple[str, Scope]]], None]
 
@@ -290,10 +290,13 @@ class Manager:
         self._ledger.take_over(now, self._file.host_timeout_s)
         self._rescope(host_id, [] if self._ledger.superseded else wanted.get(host_id, []))
         for other, view in self.views().items():
+            given = self._scopes.given(other)
+            if view.looks.keys() <= given:
+                continue
             silent = now - view.reported_at >= self._file.host_timeout_s
             # The agent in this process would not tell all anew where it is to look again.
             if other != host_id and (silent or self._ledger.is_ours(other)):
-                given, volumes = self._scopes.given(other), linked.get(other, frozenset())
+                volumes = linked.get(other, frozenset())
                 over = outdated(view, given, volumes, self.views(), self._scopes.scanners)
                 self._scopes.over(other, over)
                 if over:

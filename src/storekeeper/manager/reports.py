@@ -8,7 +8,7 @@ agent may send until it is answered.
 from __future__ import annotations
 
 import math
-from collections.abc import Collection, Mapping, Set
+from collections.abc import Collection, Mapping
 
 import msgspec
 from msgspec import Struct
@@ -201,7 +201,7 @@ def without(view: HostView, keys: Collection[Key]) -> HostView:
 
 def outdated(
     view: HostView,
-    given: Set[Key],
+    given: Collection[Key],
     linked: Collection[str],
     views: Mapping[str, HostView],
     scanners: Mapping[Key, str],
@@ -209,8 +209,6 @@ def outdated(
     """The looks of a host that count no more: at volumes that are not its storages', and inside volumes that
     another host (`scanners`, by source and scope) looks into now, and well.
     """
-    if view.looks.keys() <= given:
-        return []
     over = []
     for key in view.looks:
         if not key[1] or key in given:

@@ -55,7 +55,7 @@ def hosts_of(declaration: Declaration) -> dict[str, list[str]]:
 def host_state(host_id: str, known: Known) -> tuple[HostState, str]:
     """How the host is, and what is to be said of that (`""`: nothing)."""
     report = known.reports.get(host_id) or HostReport(host_id=host_id)
-    view = known.views.get(host_id) or HostView(host_id=host_id, looks={})
+    view = known.views.get(host_id) or HostView(host_id=host_id)
     if report.incompatible:
         return "incompatible", report.error_msg
     horizon = Horizon(known.now, known.declaration.host_timeout_s)
@@ -74,7 +74,7 @@ def host_info(host_id: str, known: Known, image_storages: Sequence[str]) -> Host
     """All that is known of one host. `image_storages`: those that it is linked to, as of `hosts_of`."""
     state, text = host_state(host_id, known)
     report = known.reports.get(host_id) or HostReport(host_id=host_id)
-    view = known.views.get(host_id) or HostView(host_id=host_id, looks={})
+    view = known.views.get(host_id) or HostView(host_id=host_id)
     declared = known.declaration.hosts.get(host_id)
     machine = _machine(view)
     return HostInfo(

@@ -28,7 +28,7 @@ class HostView(Struct, frozen=True, kw_only=True):
     """All that one host told. `looks` by (source, scope key); `reported_at`: its last report, 0: never."""
 
     host_id: str
-    looks: dict[tuple[str, str], Look]
+    looks: dict[tuple[str, str], Look] = {}
     reported_at: float = 0.0
 
 
