@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import gc
 import logging
 import shutil
 import signal
@@ -44,6 +45,10 @@ async def measured(fleet: Fleet, churn: list[int], seconds: float, floor_s: floa
               f"{first.reports_s:.0f} reports/s")  # fmt: skip
         print(_cost(first), flush=True)
         await fleet.rest(TIMEOUT_S)
+        # A thousand agents in one process have a million images, among which looking for garbage takes half a
+        # second, and all of them would wait.
+        gc.freeze()
+        gc.disable()
         print(_HEAD)
         steps: dict[int, Load] = {}
         found["steady"] = steps
