@@ -25,6 +25,7 @@ from storekeeper.host.recording import RecordingHost
 from storekeeper.host.stand_ins import StandIns
 from storekeeper.merge.scopes import scopes
 from storekeeper.merge.truth import HostView
+from storekeeper.rows import plain
 from storekeeper.sources.contract import Host, Scope
 
 _MOMENT = re.compile(r"\d{4}-\d\d-\d\d \d\d:\d\d UTC")
@@ -73,7 +74,7 @@ def _sorted(value: Any) -> Any:
 
 def _told(host: Host) -> tuple[str, Any]:
     """What a host shows as JSON, and without times."""
-    text = msgspec.json.encode(seen(host)).decode()
+    text = msgspec.json.encode(seen(host), enc_hook=plain).decode()
     return text, _sorted(json.loads(_MOMENT.sub("then", text)))
 
 
