@@ -14,7 +14,8 @@ from storekeeper.document import ImageStorageInfo
 from storekeeper.merge import merge
 from storekeeper.merge.details import AT_HAND, image_detail
 from storekeeper.merge.scopes import scopes
-from storekeeper.merge.truth import HostView, Look, Memory, Remembered
+from storekeeper.merge.storages import StorageBasis
+from storekeeper.merge.truth import HostView, Look, Memory, Remembered, Truth
 from storekeeper.naming import escape
 from storekeeper.observation import (
     UNKNOWN,
@@ -299,6 +300,17 @@ def test_a_merge_after_changes_is_the_same_as_one_from_scratch(
         scratch = merge(TWO_DECLARED, {"h1": view}, memory, NOW + step)
         truth = merge(TWO_DECLARED, {"h1": view}, memory, NOW + step, previous=truth)
         assert truth == scratch
+        assert _indexes(truth) == _indexes(scratch)
+
+
+def _indexes(truth: Truth) -> list[object]:
+    """What the next merge finds its way by, without the orders that mean nothing."""
+    basis = truth.storages["s"].basis
+    assert isinstance(basis, StorageBasis)
+    catalogue = basis.catalogue
+    by_id = {unique_id: set(refs) for unique_id, refs in catalogue.by_unique_id.items()}
+    shelves = [(shelf.sharers, shelf.counted, shelf.maybe_copies) for shelf in catalogue.shelves.values()]
+    return [catalogue.claimed, by_id, catalogue.meant, catalogue.parents, catalogue.by_extents, shelves]
 
 
 def _mixed(old: Look | None, new: Look, stays: list[bool]) -> Look:

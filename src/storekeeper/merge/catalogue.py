@@ -160,8 +160,11 @@ class _Update:
     def _note(self, ref: Ref, known: Own, claims: int, meaning: defaultdict[Ref, set[Ref]]) -> None:
         """Notes what a file claims (or claims no more) and means."""
         for each in known.claims:
-            self.now.claimed[each] = self.now.claimed.get(each, 0) + claims
             self.claims_touched.add(each)
+            if by := self.now.claimed.get(each, 0) + claims:
+                self.now.claimed[each] = by
+            else:
+                self.now.claimed.pop(each, None)
         if known.header.unique_id:
             self.with_unique_id.add(ref)
         if known.parent_name:
@@ -196,7 +199,7 @@ class _Update:
 
     def _hidden(self, volume_id: str, key: str, known: Own) -> bool:
         """Whether a file is a part of another image. A guest's disk is none, nor is what has parts."""
-        claimed = bool(self.now.claimed) and self.now.claimed.get((volume_id, key), 0) > 0
+        claimed = bool(self.now.claimed) and (volume_id, key) in self.now.claimed
         return claimed and not known.uses and not known.claims
 
     # --- 3: parents by headers -------------------------------------------------------------------
@@ -216,7 +219,10 @@ class _Update:
             return
         self.ids_touched.add(unique_id)
         others = tuple(each for each in self.now.by_unique_id.get(unique_id, ()) if each != ref)
-        self.now.by_unique_id[unique_id] = (*others, ref) if there else others
+        if there or others:
+            self.now.by_unique_id[unique_id] = (*others, ref) if there else others
+        else:
+            self.now.by_unique_id.pop(unique_id, None)
 
     def _header_parents(self) -> None:
         counted = {volume_id: shelf.counted for volume_id, shelf in self.now.shelves.items()}
