@@ -7,7 +7,7 @@ from collections.abc import Mapping
 import pytest
 
 from storekeeper.merge.truth import ImageTruth, Look
-from storekeeper.observation import Pool
+from storekeeper.observation import Parent, Pool
 from tests.merge.builders import (
     NOW,
     declared,
@@ -85,6 +85,13 @@ def test_a_parent_that_goes_leaves_its_clones_to_what_their_headers_say() -> Non
     clone = image("c", parent="base")
     assert after((images(V, image("base"), clone),), (images(V, clone),))["c"].parent == ("", "base")
     assert after((images(V, clone),), (images(V, image("base"), clone),))["c"].parent == ("v", "base")
+
+
+def test_a_parent_known_by_its_unique_id_comes_and_goes() -> None:
+    parent = image("p", "vdi", unique_id="u")
+    clone = image("c", "vdi", parent=Parent(unique_id="u"))
+    assert after((images(V, clone),), (images(V, parent, clone),))["c"].parent == ("v", "p")
+    assert after((images(V, parent, clone),), (images(V, clone),))["c"].parent == ("", "u")
 
 
 def test_a_reflink_parent_that_goes_leaves_an_image() -> None:
