@@ -194,8 +194,9 @@ class _Update:
         if shelf.copies:
             shelf.counted = amended(shelf.counted, set(shelf.copies), set(shelf.copies))
             touched |= shelf.copies
-        joined_or_left = {key for key in touched if (key in shelf.counted) is not (key in before)}
-        self.joined_or_left[volume_id] = joined_or_left if before else touched & shelf.counted.keys()
+        self.joined_or_left[volume_id] = {
+            key for key in touched if (key in shelf.counted) is not (key in before)
+        }
 
     def _hidden(self, volume_id: str, key: str, known: Own) -> bool:
         """Whether a file is a part of another image. A guest's disk is none, nor is what has parts."""

@@ -61,8 +61,6 @@ class StorageBasis(Basis):
         self.disk_facts: list[object] = []
         self.disks = Disks([], [])
         self.declaration: Declaration | None = None
-        # Of these hosts, what was told so far.
-        self.hosts: Collection[str] = ()
         self.views: dict[str, HostView | None] = {}
         self.until = 0.0
         self.scopes: dict[str, list[tuple[str, Scope]]] | None = None
@@ -72,7 +70,7 @@ class StorageBasis(Basis):
         return (
             now < self.until
             and self.declaration is declaration
-            and (self.hosts is hosts or self.views.keys() == set(hosts))
+            and self.views.keys() == set(hosts)
             and all(map(is_, map(views.get, self.views), self.views.values()))
         )
 
@@ -104,7 +102,7 @@ def merge(
             horizon = Horizon(now, declaration.host_timeout_s, declaration.every_s)
             made = _Storage(storage, declaration, views, horizon, remembering, former)
             former, known = made.truth(clusters)
-            known.hosts, known.views = hosts, {host_id: views.get(host_id) for host_id in hosts}
+            known.views = {host_id: views.get(host_id) for host_id in hosts}
         storages[storage_id] = former
         until = min(until, known.until)
     return Truth(storages=storages, memory=remembering.memory(), valid_until=until)
