@@ -270,3 +270,13 @@ class BadHeader(StorekeeperError):
     def __init__(self, text: str, *, code: str = "bad-header") -> None:
         self.fault_code = code
         super().__init__(text)
+
+
+def said(end: BaseException) -> BaseException:
+    """What of an end is to be said to a person, who wants no groups of it; else all."""
+    if not isinstance(end, BaseExceptionGroup):
+        return end
+    told: BaseException | None = end.subgroup(StorekeeperError)
+    while isinstance(told, BaseExceptionGroup):
+        told = told.exceptions[0]
+    return told or end

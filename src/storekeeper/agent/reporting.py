@@ -17,7 +17,7 @@ from storekeeper.agent.channel import Channel
 from storekeeper.agent.delivery import Delivery, Saying, pause_s, slow_s
 from storekeeper.agent.joining import Membership, StateDirectory, boot_id, digest, machine_id
 from storekeeper.agent.outbox import Identity, Outbox
-from storekeeper.errors import NotKnown, StorekeeperError
+from storekeeper.errors import NotKnown, StorekeeperError, said
 from storekeeper.host.workers import Workers
 from storekeeper.report import Acknowledged, Scopes
 from storekeeper.sources import SOURCES, paced
@@ -74,10 +74,10 @@ class Reporting:
                 group.create_task(self._agent.heed(self._workers.hints), name="hints")
         except ExceptionGroup as errors:
             # Not `except*`: before Python 3.11.4 what is raised in it comes out as a group again.
-            told = errors.subgroup(StorekeeperError)
-            if told is None:
+            told = said(errors)
+            if told is errors:
                 raise
-            raise told.exceptions[0] from errors
+            raise told from errors
 
     async def close(self) -> None:
         """Ends all that was started."""

@@ -12,7 +12,7 @@ from storekeeper.agent.agent import Agent
 from storekeeper.agent.asking import WorkerAsker
 from storekeeper.database import open_store
 from storekeeper.declaration import Declaration
-from storekeeper.errors import HostError, StorekeeperError
+from storekeeper.errors import HostError, said
 from storekeeper.host.real import RealHost
 from storekeeper.host.workers import Workers
 from storekeeper.manager.clock import SharedClock
@@ -108,14 +108,4 @@ async def serve(
         await station.close()
     for end in ends:
         if isinstance(end, BaseException) and not isinstance(end, asyncio.CancelledError):
-            raise _said(end)
-
-
-def _said(end: BaseException) -> BaseException:
-    """What of an end is to be said to a person, who wants no groups of it; else all."""
-    if not isinstance(end, BaseExceptionGroup):
-        return end
-    said: BaseException | None = end.subgroup(StorekeeperError)
-    while isinstance(said, BaseExceptionGroup):
-        said = said.exceptions[0]
-    return said or end
+            raise said(end)
