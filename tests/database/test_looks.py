@@ -19,9 +19,10 @@ from storekeeper.database import Store, open_store
 from storekeeper.database.steps import Applied, Forgotten, Kept, Refused, whole
 from storekeeper.database.tables import FACTS
 from storekeeper.merge.truth import HostView, Remembered
-from storekeeper.observation import Fault, Pool
+from storekeeper.observation import Fault, Pool, Seen
 from storekeeper.report import changes
 from tests.database.looks import mark, next_memory, next_of, pool, remembers, seen, told, write
+from tests.merge.builders import image
 
 Opened = Callable[[], Store]
 
@@ -50,6 +51,18 @@ def test_looks_marks_and_memory_come_back_as_they_were(opened: Opened) -> None:
     assert again.host("h2") == (None, heard.mark)
     assert again.host("h3") == (None, None)
     assert again.other_memory({"s/v": 0, "s/w": 0}) == memory
+
+
+def test_headers_that_say_the_same_are_read_once(opened: Opened) -> None:
+    store = opened()
+    told_of = [image("a"), image("b"), image("c", size_mb=7)]
+    facts = {each.key: each for each in told_of}
+    view, first = told(EMPTY, changes(None, Seen(source="images", scope="s/v", facts=facts)), 1.0)
+    store.put([next_of("h1", store, first)], {})
+    read = opened().stored().views["h1"]
+    assert read == view
+    found = read.looks["images", "s/v"].seen.facts
+    assert found["a"].header is found["b"].header is not found["c"].header  # type: ignore[union-attr]
 
 
 def test_a_fresh_store_remembers_nothing(opened: Opened) -> None:

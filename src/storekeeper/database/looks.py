@@ -13,6 +13,7 @@ from storekeeper.database.steps import Applied, Forgotten, scope_of
 from storekeeper.database.tables import FACTS, LOOKS
 from storekeeper.merge.truth import HostView, Look
 from storekeeper.observation import Fact, Fault, Seen
+from storekeeper.report import Headers
 
 _encode = msgspec.msgpack.Encoder().encode
 _decode_fact = msgspec.msgpack.Decoder(Fact).decode
@@ -53,6 +54,7 @@ def _facts(
     """The facts by scope, and the scopes of which some cannot be read."""
     facts: dict[ScopeKey, dict[str, Fact]] = {}
     unread: set[ScopeKey] = set()
+    headers = Headers()
     columns = select(FACTS.c.host_id, FACTS.c.source, FACTS.c.scope, FACTS.c.fact)
     rows = connection.execute(
         columns.where(_of_host(FACTS, host_id)), execution_options={"yield_per": AT_ONCE}
@@ -63,6 +65,7 @@ def _facts(
         except msgspec.DecodeError:
             unread.add((host, source, scope))
             continue
+        headers.share([fact])
         facts.setdefault((host, source, scope), {})[fact.key] = fact
     return facts, unread
 
