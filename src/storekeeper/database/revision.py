@@ -11,6 +11,7 @@ import psycopg
 from sqlalchemy import Connection, text
 from sqlalchemy.exc import ProgrammingError
 
+from storekeeper.database.rows import is_shared
 from storekeeper.errors import Outdated, StoreError
 
 # That of the newest migration.
@@ -45,5 +46,5 @@ def check(connection: Connection) -> None:
 
 def hold(connection: Connection) -> None:
     """Waits for all who looked, and lets nobody look, until the transaction ends."""
-    if connection.dialect.name == "postgresql":
+    if is_shared(connection):
         connection.execute(_HOLD)

@@ -84,7 +84,7 @@ def other_memory(connection: Connection, steps: Mapping[str, int]) -> dict[str, 
     found = select(MEMORY.c.volume_key, MEMORY.c.step).where(MEMORY.c.volume_key.in_(list(steps)))
     there = {row.volume_key: row.step for row in connection.execute(found)}
     other = [key for key, step in steps.items() if there.get(key, 0) != step]
-    memory = read_memory(connection, other)
+    memory = read_memory(connection, other) if other else {}
     return {key: memory.get(key) for key in other}
 
 
