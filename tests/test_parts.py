@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, MutableMapping
 
 import pytest
 from hypothesis import given
@@ -77,26 +77,24 @@ class Key:
         return self.number
 
 
+def lookups_of_a_change(before: MutableMapping[Key, int], key: Key) -> int:
+    Key.lookups = 0
+    now = copied(before)
+    now[key] = 1
+    assert differing(before, now) == {key}
+    return Key.lookups
+
+
 def test_a_change_among_thousands_touches_few_of_them() -> None:
     every = [Key(number) for number in range(4000)]
-    before = Parts(dict.fromkeys(every, 0))
-    Key.lookups = 0
-    now = before.copied()
-    now[every[7]] = 1
-    assert differing(before, now) == {every[7]}
-    assert Key.lookups < 20
+    assert lookups_of_a_change(Parts(dict.fromkeys(every, 0)), every[7]) < 20
 
 
 def test_what_grows_gets_more_parts() -> None:
     every = [Key(number) for number in range(4000)]
     grown = Parts({every[0]: 0})
     grown.update(dict.fromkeys(every, 0))
-    before = grown.copied()
-    Key.lookups = 0
-    now = before.copied()
-    now[every[7]] = 1
-    assert differing(before, now) == {every[7]}
-    assert Key.lookups < 20
+    assert lookups_of_a_change(grown.copied(), every[7]) < 20
 
 
 def test_few_are_a_plain_dict() -> None:

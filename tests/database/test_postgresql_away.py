@@ -9,7 +9,6 @@ from threading import Event
 
 import pytest
 
-from storekeeper.credentials import Credential
 from storekeeper.database import open_store
 from storekeeper.database.steps import Refused, whole
 from storekeeper.declaration import Declared, Host
@@ -17,13 +16,13 @@ from storekeeper.errors import NotKnown, StoreError
 from storekeeper.merge.truth import HostView, Remembered
 from storekeeper.observation import Pool
 from storekeeper.report import changes
+from tests.database.asks import CREDENTIAL, every_ask
 from tests.database.looks import follows, next_memory, next_of, pool, remembers, seen, told
 from tests.database.postgresql_server import PostgresqlServer, postgresql_server
 
 pytestmark = pytest.mark.needs("postgresql")
 
 EMPTY = HostView(host_id="h1")
-CREDENTIAL = Credential(credential_id="c1", kind="person", secret_hash=b"x", created_at=1.0)
 
 
 @pytest.fixture(scope="module")
@@ -42,18 +41,7 @@ def test_while_it_is_away_everything_says_so_and_afterwards_all_goes_on(server: 
     view, second = told(view, changes(seen(pool("a")), seen(pool("a"), pool("b"))), 2.0)
     following = next_of("h1", store, *whole([second]))
     server.stop()
-    for ask in (
-        lambda: store.put([following], {}),
-        lambda: store.since({"h1": 0}),
-        lambda: store.host("h1"),
-        lambda: store.other_memory({"s/v": 0}),
-        store.stored,
-        store.credentials,
-        store.declared,
-        lambda: store.put_credential(CREDENTIAL, 1.0),
-        lambda: store.delete_credential("c1"),
-        lambda: store.declare(lambda _: Declared()),
-    ):
+    for ask in every_ask(store, following, {}):
         with pytest.raises(StoreError, match="does not answer or cannot be written"):
             ask()
     server.start()

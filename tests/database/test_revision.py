@@ -15,15 +15,14 @@ from alembic.script import ScriptDirectory
 from sqlalchemy import create_engine, text
 
 from storekeeper import database
-from storekeeper.credentials import Credential
 from storekeeper.database import open_store
 from storekeeper.database.revision import REVISION
 from storekeeper.declaration import Declared, Host
 from storekeeper.errors import NotKnown, Outdated, StoreError
+from tests.database.asks import every_ask
 from tests.database.looks import next_memory, next_of
 from tests.database.postgresql_server import PostgresqlServer
 
-CREDENTIAL = Credential(credential_id="c1", kind="person", secret_hash=b"x", created_at=1.0)
 NOW_KNOWN = Declared(hosts={"h1": Host(host_id="h1")})
 WITHIN_S = 30
 LATER = "UPDATE alembic_version SET version_num = '999'"
@@ -51,18 +50,7 @@ def test_on_the_tables_of_another_version_nothing_is_read_or_written(url: str, f
     before = store.stored()
     write, memory = next_of("h1", store), next_memory("s/v", store)
     change(url, f"UPDATE alembic_version SET version_num = '{found}'")
-    for ask in (
-        lambda: store.put([write], memory),
-        lambda: store.since({"h1": 0}),
-        lambda: store.host("h1"),
-        lambda: store.other_memory({"s/v": 0}),
-        store.stored,
-        store.credentials,
-        store.declared,
-        lambda: store.put_credential(CREDENTIAL, 1.0),
-        lambda: store.delete_credential("c1"),
-        lambda: store.declare(lambda _: NOW_KNOWN),
-    ):
+    for ask in every_ask(store, write, memory):
         with pytest.raises(Outdated, match=f"revision {found}, not {REVISION}.*install the same version"):
             ask()
     change(url, f"UPDATE alembic_version SET version_num = '{REVISION}'")

@@ -235,6 +235,14 @@ async def merges(desk: Desk, memory: Memory) -> Memory:
     return memory
 
 
+async def loses_memory(url: str, desk: Desk, spoil: Callable[[str], None]) -> None:
+    """What was remembered last is lost to the database."""
+    await merges(desk, FORMER)
+    back_up(url)
+    await merges(desk, LATER)
+    spoil(url)
+
+
 @pytest.mark.parametrize("spoil", [restore, empty])
 def test_what_is_remembered_of_a_volume_is_written_again(
     server: PostgresqlServer, spoil: Callable[[str], None]
@@ -242,10 +250,7 @@ def test_what_is_remembered_of_a_volume_is_written_again(
     url = server.fresh()
 
     async def scenario(one: Desk, _: Desk) -> None:
-        await merges(one, FORMER)
-        back_up(url)
-        await merges(one, LATER)
-        spoil(url)
+        await loses_memory(url, one, spoil)
         await one.ledger.remember(["s1/v"])
         assert await merges(one, LATER) == LATER
         assert one.store.stored().memory["s1/v"].value == LATER.volumes["s1/v"]
@@ -260,10 +265,7 @@ def test_what_is_remembered_anew_is_not_refused_for_ever(
     url = server.fresh()
 
     async def scenario(one: Desk, _: Desk) -> None:
-        await merges(one, FORMER)
-        back_up(url)
-        await merges(one, LATER)
-        spoil(url)
+        await loses_memory(url, one, spoil)
         await merges(one, LAST)
         await merges(one, LAST)
         assert one.store.stored().memory["s1/v"].value == LAST.volumes["s1/v"]
@@ -277,10 +279,7 @@ def test_what_another_manager_remembered_since_it_was_put_back_is_adopted_though
     url = server.fresh()
 
     async def scenario(one: Desk, _: Desk) -> None:
-        await merges(one, FORMER)
-        back_up(url)
-        await merges(one, LATER)
-        restore(url)
+        await loses_memory(url, one, restore)
         third = Desk(url)
         await merges(third, Memory(volumes={"s1/v": Remembered(filesystem_id="uuid", parents={"a": "b"})}))
         await one.ledger.remember(["s1/v"])
